@@ -3,8 +3,9 @@
 //   operation     cannot bind the socket, bad YAML:        Result<T>
 //   bug           a broken invariant:                      KW_CHECK (check.h), which aborts
 //
-// An Error's text begins with "cannot", names the object and ends without a full stop. Each layer that passes
-// it on adds its context once:  cannot start probe for web: cannot enter container 3f2a: No such process
+// An Error's text begins with "cannot", names the object and ends without a full stop. Each layer
+// that passes it on adds its context once:  cannot start probe for web: cannot enter container
+// 3f2a: No such process
 #pragma once
 
 #include <cerrno>

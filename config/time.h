@@ -1,6 +1,7 @@
-// Time is an argument. Both clocks below have no now(): only the shell (runtime/loop) reads a clock, and hands
-// what it read down as a Now. Decisions use `mono`, which never steps; people are shown `wall`. The two types
-// do not convert into each other, so a stepped wall clock can change a log line and never a schedule.
+// Time is an argument. Both clocks below have no now(): only the shell (runtime/loop) reads a
+// clock, and hands what it read down as a Now. Decisions use `mono`, which never steps; people are
+// shown `wall`. The two types do not convert into each other, so a stepped wall clock can change a
+// log line and never a schedule.
 #pragma once
 
 #include <chrono>
@@ -10,7 +11,8 @@ namespace keepwell {
 
 using Duration = std::chrono::nanoseconds;
 
-struct MonotonicClock {  // CLOCK_MONOTONIC: the same for all processes of one boot, stands still in suspend
+struct MonotonicClock {  // CLOCK_MONOTONIC: the same for all processes of one boot, stands still in
+                         // suspend
   using duration = Duration;
   using rep = duration::rep;
   using period = duration::period;

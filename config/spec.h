@@ -1,0 +1,247 @@
+// What a Compose file says, after anchors, interpolation, defaults and checking: the vocabulary of
+// every other folder. Plain values; a field's initialiser is its default and its comment its
+// meaning. Nothing here knows YAML.
+//
+// One file makes a ProjectSpec; each service of it a ServiceSpec; each of its checks a CheckSpec.
+// The Compose `healthcheck` is the check named kHealthcheckName; further ones come from
+// x-keepwell.checks.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/time.h"
+
+namespace keepwell {
+
+inline constexpr const char* kHealthcheckName = "healthcheck";
+
+// What becoming unhealthy does. `policy` asks the restart policy first, as a failed exit would.
+enum class OnUnhealthy { policy, restart, stop, kill, none };
+
+enum class RestartPolicy { no, always, on_failure, unless_stopped };
+
+enum class RuntimeKind { oci, process };
+
+enum class ExecMode { native, runtime };
+
+enum class ProbeKind { exec, http, tcp, grpc };
+
+// `live` and `startup` failures act (on_unhealthy); `ready` only shows; `info` is not rolled up at
+// all.
+enum class CheckRole { startup, live, ready, info };
+
+struct HttpCheck {
+  std::string method = "GET";
+  std::string scheme = "http";  // or https
+  std::string host = "127.0.0.1";
+  std::uint16_t port = 80;
+  std::string path = "/";
+  std::vector<std::pair<std::string, std::string>> headers;
+  std::vector<std::pair<int, int>> statuses{{200, 399}};  // inclusive ranges
+  std::string body_regex;                                 // empty: the body is not looked at
+  bool tls_verify = true;
+  std::string tls_server_name;
+
+  bool operator==(const HttpCheck&) const = default;
+};
+struct TcpCheck {
+  std::string host = "127.0.0.1";
+  std::uint16_t port = 0;
+  std::string send;    // empty: nothing is sent
+  std::string expect;  // empty: a completed connect is enough
+
+  bool operator==(const TcpCheck&) const = default;
+};
+struct GrpcCheck {
+  std::string host = "127.0.0.1";
+  std::uint16_t port = 0;
+  std::string service;  // grpc.health.v1 service name; empty: the server as a whole
+  bool tls = false;
+  bool tls_verify = true;
+
+  bool operator==(const GrpcCheck&) const = default;
+};
+
+// One health check of one service. Durations are > 0 except where said.
+struct CheckSpec {
+  std::string name = kHealthcheckName;
+  ProbeKind kind = ProbeKind::exec;
+
+  // As the file gives it: {"CMD", argv...}, {"CMD-SHELL", script} or {"NONE"}; what inspect shows.
+  std::vector<std::string> test;
+  HttpCheck http;
+  TcpCheck tcp;
+  GrpcCheck grpc;
+
+  Duration interval = std::chrono::seconds(30);
+  Duration timeout = std::chrono::seconds(30);
+  Duration start_period{0};  // 0: none
+  Duration start_interval = std::chrono::seconds(5);
+  int retries = 1;                       // the founding default, DESIGN 5; today's Docker says 3
+  std::optional<Duration> max_starting;  // none: exit code 2 may keep a container starting for ever
+  OnUnhealthy on_unhealthy = OnUnhealthy::policy;
+  int success_threshold = 1;
+  Duration initial_delay{0};
+  double jitter = 0;  // share of the interval by which the first wait may be shortened, 0 to 1
+  bool observe = false;
+  CheckRole role = CheckRole::live;
+
+  bool operator==(const CheckSpec&) const = default;
+};
+
+// How a service that ended is started again. The defaults are Docker's: 100 ms, doubled up to 60 s.
+struct RestartSpec {
+  RestartPolicy policy = RestartPolicy::no;
+  int max_attempts = 0;  // on_failure:N; 0: without end
+  Duration delay = std::chrono::milliseconds(100);
+  double factor = 2;
+  Duration max_delay = std::chrono::seconds(60);
+  double jitter = 0;  // share of the delay, 0 to 1
+  Duration reset_after =
+      std::chrono::seconds(10);  // running (or healthy) this long starts the backoff again
+  int limit_count = 0;           // 0: no limit; else give up (failed) after this many restarts
+  Duration limit_window{0};      // within this time; 0: ever
+
+  bool operator==(const RestartSpec&) const = default;
+};
+
+enum class DependencyCondition { started, healthy, completed_successfully };
+
+struct Dependency {
+  std::string service;
+  DependencyCondition condition = DependencyCondition::started;
+  bool restart = false;
+  bool required = true;
+
+  bool operator==(const Dependency&) const = default;
+};
+
+struct LoggingSpec {
+  std::string driver = "json-file";          // json-file, local (the same here) or none
+  std::uint64_t file_bytes_max = 10u << 20;  // max-size
+  int files_max = 3;                         // max-file
+
+  bool operator==(const LoggingSpec&) const = default;
+};
+
+struct ProbeLimits {
+  std::int64_t pids = 64;
+  std::int64_t memory_bytes = 0;  // 0: the service's own limit
+
+  bool operator==(const ProbeLimits&) const = default;
+};
+
+// One Linux resource limit; -1 means unlimited.
+struct Ulimit {
+  std::string name;  // "nofile"
+  std::int64_t soft = -1;
+  std::int64_t hard = -1;
+
+  bool operator==(const Ulimit&) const = default;
+};
+
+struct ServiceSpec {
+  // ---- launch settings: a change of any of these recreates the container
+  std::string name;            // the service's key in the file
+  std::string container_name;  // container_name, else empty: <project>-<service>-<n>
+  RuntimeKind runtime = RuntimeKind::oci;
+  ExecMode exec = ExecMode::native;
+  std::string image;                                   // a label where rootfs is given
+  std::string rootfs;                                  // absolute directory; x-keepwell.rootfs
+  std::optional<std::vector<std::string>> entrypoint;  // none: the image's
+  std::optional<std::vector<std::string>> command;     // none: the image's
+  std::vector<std::pair<std::string, std::string>>
+      environment;                             // env_file under environment, in file order
+  std::string working_dir;                     // empty: the image's, else /
+  std::string user;                            // empty: the image's, else 0:0
+  std::string hostname;                        // empty: the id's first 12 digits
+  std::string network_mode;                    // "", none, host
+  std::vector<std::string> cap_add, cap_drop;  // without CAP_; ALL is allowed
+  bool privileged = false;
+  bool read_only = false;
+  bool no_new_privileges = false;
+  bool init = false;
+  bool tty = false;
+  bool stdin_open = false;
+  std::string seccomp;  // "", unconfined, or an absolute profile path
+  std::vector<Ulimit> ulimits;
+  std::int64_t pids_limit = 0;    // 0: none
+  std::int64_t memory_bytes = 0;  // 0: none
+  double cpus = 0;                // 0: none
+  std::optional<int> oom_score_adj;
+  std::map<std::string, std::string> labels;
+  std::string stop_signal;  // empty: the image's, else SIGTERM
+  LoggingSpec logging;
+  ProbeLimits probe_limits;
+
+  // ---- supervision settings: a change of these applies in place
+  Duration stop_grace_period = std::chrono::seconds(10);
+  RestartSpec restart;
+  std::vector<Dependency> depends_on;
+  std::vector<CheckSpec>
+      checks;  // the Compose healthcheck first where there is one; empty: no health
+  bool retries_given =
+      false;  // the file (or its defaults) sets retries; else `run` and `check` warn
+  std::vector<std::string> profiles;
+  int scale = 1;
+
+  bool operator==(const ServiceSpec&) const = default;
+
+  // Entrypoint then command: what runs.
+  std::vector<std::string> argv() const {
+    std::vector<std::string> all = entrypoint.value_or(std::vector<std::string>{});
+    if (command) all.insert(all.end(), command->begin(), command->end());
+    return all;
+  }
+};
+
+// Whether going from A to B needs a new container.
+bool launch_settings_differ(const ServiceSpec& a, const ServiceSpec& b);
+
+struct MetricsSpec {
+  std::string listen = "127.0.0.1:9790";
+  enum class Histograms { per_check, per_service, off } histograms = Histograms::per_service;
+  int max_services = 1000;
+
+  bool operator==(const MetricsSpec&) const = default;
+};
+
+struct LogSpec {
+  std::string level = "info";   // trace, debug, info, warn, error
+  std::string format = "text";  // or json
+
+  bool operator==(const LogSpec&) const = default;
+};
+
+struct ApiSpec {
+  std::string group;  // of the socket; empty: root
+  std::uint32_t mode = 0660;
+  std::vector<std::string>
+      read;  // users or @groups that may GET; empty: whoever can connect is admin
+  std::vector<std::string> admin;
+
+  bool operator==(const ApiSpec&) const = default;
+};
+
+enum class OnExit { stop, leave };
+
+struct ProjectSpec {
+  std::string name;  // top-level name, else the file's directory, as Compose normalises it
+  std::string file;  // the YAML file, absolute
+  std::string run_dir = "/run/keepwell";
+  std::string data_dir = "/var/lib/keepwell";
+  std::string runtime = "auto";  // auto, crun, runc, a path: the OCI runtime
+  OnExit on_exit = OnExit::stop;
+  MetricsSpec metrics;
+  LogSpec log;
+  ApiSpec api;
+  std::vector<ServiceSpec> services;  // in file order, those that the profiles leave in
+
+  bool operator==(const ProjectSpec&) const = default;
+};
+
+}  // namespace keepwell
