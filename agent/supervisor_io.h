@@ -1,0 +1,114 @@
+// What goes into the Supervisor and what comes out. Inputs are facts (something happened) or
+// commands (somebody asks); actions are orders to the shell. The simulator uses exactly these.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "config/result.h"
+#include "config/spec.h"
+#include "exporters/container_status.h"
+#include "exporters/event.h"
+#include "runtime/engine.h"
+
+namespace keepwell {
+
+// ---- inputs
+
+// Time has passed; the driver sends it when next_deadline() is reached.
+struct Tick {};
+
+// Somebody asks for something. `request` is answered by exactly one Action::Reply, when the thing
+// is done (a stop: when the container has ended) or refused; 0: nobody waits. `container` is a full
+// id.
+struct Command {
+  enum class Kind {
+    start,
+    stop,
+    restart,
+    kill,
+    pause,
+    unpause,
+    probe_now,
+    pause_check,
+    resume_check
+  };
+  Kind kind = Kind::start;
+  std::uint64_t request = 0;
+  std::string container;
+  int signal = 0;  // kill; stop: 0 is the service's own
+  std::optional<Duration>
+      grace;          // stop, restart: none is the service's own; negative is without end
+  std::string check;  // probe_now, pause_check, resume_check; empty: all
+};
+
+// A new accepted configuration. Containers that it no longer names are stopped and removed; those
+// whose launch settings changed are recreated; the rest is changed in place. The first one starts
+// what is to be started.
+struct Configure {
+  std::shared_ptr<const ProjectSpec> project;
+};
+
+// keepwell is to end: stop everything in reverse order of dependency, then emit Action::AllStopped.
+// Sent twice, the second one kills at once.
+struct Shutdown {};
+
+using Input = std::variant<Tick, EngineEvent, Command, Configure, Shutdown>;
+
+// ---- actions
+
+struct StartContainer {
+  StartOrder order;
+};
+struct AdoptContainer {
+  AdoptOrder order;
+};
+struct SignalContainer {
+  ContainerRef container;
+  int signal = 0;
+};
+struct KillContainer {
+  ContainerRef container;
+};
+struct PauseContainer {
+  ContainerRef container;
+};
+struct ResumeContainer {
+  ContainerRef container;
+};
+struct RemoveContainer {
+  std::string id;
+};
+struct StartProbe {
+  ProbeOrder order;
+};
+struct KillProbe {
+  ProbeId probe = 0;
+};
+struct Emit {
+  Event event;
+};
+struct Reply {
+  std::uint64_t request = 0;
+  Status result;  // an Errc::conflict whose text is empty means "nothing to do" (HTTP 304)
+};
+// The stored record of this container is out of date. `status`: its small JSON (a change of state);
+// else only what changes with every probe.
+struct Save {
+  std::string id;
+  bool status = true;
+};
+struct Forget {
+  std::string id;
+};  // its stored record
+struct AllStopped {};
+
+using Action = std::variant<StartContainer, AdoptContainer, SignalContainer, KillContainer,
+                            PauseContainer, ResumeContainer, RemoveContainer, StartProbe, KillProbe,
+                            Emit, Reply, Save, Forget, AllStopped>;
+
+}  // namespace keepwell

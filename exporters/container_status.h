@@ -1,0 +1,113 @@
+// All that is known of one container, as the Supervisor keeps it and the exporters show it. The
+// Supervisor is its only writer; API, metrics and state files read it between two inputs.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/spec.h"
+#include "config/time.h"
+#include "probes/probe_result.h"
+
+namespace keepwell {
+
+enum class ServiceState {
+  created,   // never started, or waiting for its dependencies
+  starting,  // ordered from the engine
+  running,
+  paused,
+  stopping,    // stop signal sent, grace period runs
+  restarting,  // stopping, to be started again
+  backoff,     // ended, waits to be started again
+  exited,      // ended, stays so
+  failed       // gave up: start it by hand
+};
+
+enum class RestartReason { exit, unhealthy, dependency, oom, manual, config, watchdog };
+inline constexpr std::size_t kRestartReasons = 7;
+enum class SuppressReason { pressure, budget, hold, observe, flap };
+inline constexpr std::size_t kSuppressReasons = 5;
+inline constexpr std::size_t kFailureReasons = 11;
+
+// Cumulative, le-style; the bounds are those of the exporter that shows them.
+struct DurationStats {
+  std::vector<std::uint64_t> buckets;
+  std::uint64_t count = 0;
+  double sum_seconds = 0;
+};
+
+struct CheckStatus {
+  std::shared_ptr<const CheckSpec> spec;
+  Health status = Health::none;
+  int failing_streak = 0;
+  int success_streak = 0;
+  std::deque<ProbeResult> log;  // oldest first, at most kProbeLogMax
+  bool probe_running = false;
+  bool paused_by_hand = false;
+  std::optional<Instant> next_probe;
+  std::optional<WallTime> last_success;
+
+  // Counters, never reset while the data directory lives.
+  std::uint64_t probes_total = 0;
+  std::array<std::uint64_t, kFailureReasons> failures_total{};
+  std::uint64_t transitions_to_healthy_total = 0;
+  std::uint64_t transitions_to_unhealthy_total = 0;
+  std::uint64_t output_truncated_total = 0;
+  std::uint64_t output_bytes_total = 0;
+  std::uint64_t voided_total = 0;
+  Duration cpu_total{0};
+  std::uint64_t max_rss_bytes = 0;  // of the last probe
+  Duration last_start_latency{0};
+  std::array<DurationStats, 3> duration;  // pass, fail, timeout
+};
+
+struct ContainerStatus {
+  std::string id;
+  std::string name;  // without the leading slash
+  std::string project;
+  int replica = 1;  // 1 to spec->scale
+  std::shared_ptr<const ServiceSpec> spec;
+
+  ServiceState state = ServiceState::created;
+  std::uint64_t run = 0;  // counts starts
+  int pid = 0;            // 0: not running
+  std::uint64_t pid_start_ticks = 0;
+  int exit_code = 0;
+  bool exit_known = true;
+  bool oom_killed = false;
+  std::string error;  // why it could not be started, or "exit status unknown: ..."
+  WallTime created{};
+  std::optional<WallTime> started;
+  std::optional<WallTime> finished;
+  Instant started_mono{};
+
+  Health health = Health::none;  // the roll-up of the checks
+  std::vector<CheckStatus> checks;
+
+  int restart_count = 0;  // Docker's RestartCount: by policy since the last start by hand
+  bool stopped_by_hand = false;
+  Duration backoff{0};                // the delay of the current or next wait
+  std::optional<Instant> next_start;  // in backoff
+  std::optional<WallTime> next_start_wall;
+
+  std::uint64_t starts_total = 0;
+  std::array<std::uint64_t, kRestartReasons> restarts_total{};
+  std::array<std::uint64_t, kSuppressReasons> suppressed_total{};
+  std::uint64_t stop_kills_total = 0;
+  DurationStats start_to_healthy;
+  DurationStats stop_duration;
+};
+
+// The name used in metrics and by keepwell ps.
+const char* to_string(ServiceState state);
+const char* to_string(Health health);
+const char* to_string(RestartReason reason);
+const char* to_string(SuppressReason reason);
+const char* to_string(FailureReason reason);
+
+}  // namespace keepwell
