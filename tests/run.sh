@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Installs what the tests need, builds, and runs every test: ./tests/run.sh [PRESET] [CTEST ARGUMENTS]
+# PRESET is release (default), debug, asan, tsan or fuzz. Starts no daemon; servers for test images come
+# from apt-get download + dpkg-deb (tests/e2e/rootfs). The exit status is ctest's.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+preset=${1:-release}
+[ $# -eq 0 ] || shift
+
+. config/packages.sh
+packages=("${keepwell_build_packages[@]}" "${keepwell_run_packages[@]}" "${keepwell_test_packages[@]}")
+[ "$preset" != fuzz ] || packages+=(clang-16)
+install_packages "${packages[@]}"
+
+cmake --preset "$preset"
+cmake --build --preset "$preset"
+
+# Root file systems of the end-to-end tests. One that cannot be made (no network, say) makes its tests
+# skip with the reason, which .ci/run does not accept.
+for name in busybox redis nginx; do
+  "tests/e2e/rootfs/make_$name.sh" "build/rootfs/$name" || echo "no $name root file system: its tests will be skipped" >&2
+done
+
+export KEEPWELL_ROOTFS="$PWD/build/rootfs"
+# Tests with real containers watch clocks; they run one at a time (RUN_SERIAL), the others side by side.
+exec ctest --preset "$preset" --no-tests=error -j "$(nproc)" "$@"
