@@ -10,10 +10,10 @@ namespace keepwell {
 
 // The file and what chooses among its contents; shared by run, check and reload.
 struct FileOptions {
-  std::string file;          // empty: keepwell.yaml, then compose.yaml in the working directory
-  std::string project_name;  // empty: the file's
+  std::vector<std::string> files;  // later ones override; none: keepwell.yaml, then compose.yaml
+  std::string project_name;        // empty: the file's
+  std::string project_directory;   // empty: the first file's
   std::vector<std::string> profiles;
-  std::string env_file;  // empty: .env beside the file
   bool lenient = false;  // known but unsupported keys warn instead of failing
 };
 

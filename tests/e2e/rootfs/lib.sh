@@ -53,7 +53,7 @@ unpack_packages() {
   mkdir -p "$work/archives"
   compgen -G '/var/lib/apt/lists/*_Packages*' >/dev/null || apt-get update -qq >&2
   names=$(apt-get -o Dir::State::status="$empty" -s -y --no-install-recommends install "$@" |
-    awk '$1 == "Inst" {print $2}' | grep -E "^(lib|$(IFS='|'; echo "$*"))" | grep -v -E '^(libpam|libperl|libdebconf)')
+    awk '$1 == "Inst" {print $2}' | grep -E "^(lib|zlib|$(IFS='|'; echo "$*"))" | grep -v -E '^(libpam|libperl|libdebconf)')
   (cd "$work/archives" && apt-get -qq -o APT::Sandbox::User=root download $names >&2)
   for archive in "$work"/archives/*.deb; do
     dpkg-deb --fsys-tarfile "$archive" | tar -x --keep-directory-symlink --no-same-owner -C "$stage"
