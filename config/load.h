@@ -1,0 +1,47 @@
+// From Compose files to a ProjectSpec: the one door of this folder.
+//
+//   files -> compose_tree -> interpolate -> merge -> load_*.cc, one table of keys per level -> spec
+//
+// All mistakes are found in one run. Nothing is started, looked up on the network or written; the
+// files read are the Compose files, .env beside the first of them, and what env_file names.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/diagnostic.h"
+#include "config/result.h"
+#include "config/spec.h"
+
+namespace keepwell {
+
+struct LoadOptions {
+  std::vector<std::string> files;  // in order; later ones override; "-" is standard input
+  std::string project_directory;   // empty: the directory of the first file
+  std::string project_name;        // empty: COMPOSE_PROJECT_NAME, `name`, the directory's name
+  std::map<std::string, std::string> environment;  // of the process; goes before .env
+  std::vector<std::string> profiles;               // besides those of COMPOSE_PROFILES
+  bool lenient = false;                            // unsupported keys are warnings
+  std::optional<std::string> run_dir;              // from the command line; over the file's
+  std::optional<std::string> data_dir;
+
+  // Reads a whole file of at most LIMIT bytes; only tests and fuzz targets replace it.
+  std::function<Result<std::string>(const std::string& path, std::size_t limit)> read_file;
+};
+
+struct Loaded {
+  std::optional<ProjectSpec> project;  // empty exactly when a diagnostic is an error
+  std::vector<Diagnostic> diagnostics;
+};
+
+// Never fails otherwise than by diagnostics.
+Loaded load_project(const LoadOptions& options);
+
+// The whole of PATH. Fails for anything but a regular file (standard input for "-"), and for more
+// than LIMIT bytes; never blocks on a FIFO.
+Result<std::string> read_config_file(const std::string& path, std::size_t limit);
+
+}  // namespace keepwell
