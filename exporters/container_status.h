@@ -51,6 +51,7 @@ struct CheckStatus {
   bool paused_by_hand = false;
   std::optional<Instant> next_probe;
   std::optional<WallTime> last_success;
+  std::optional<double> flap_ratio;  // 0 to 1; none: flaps are not looked for
 
   // Counters, never reset while the data directory lives.
   std::uint64_t probes_total = 0;
@@ -94,6 +95,10 @@ struct ContainerStatus {
   Duration backoff{0};                // the delay of the current or next wait
   std::optional<Instant> next_start;  // in backoff
   std::optional<WallTime> next_start_wall;
+  std::optional<RestartReason> last_restart_reason;  // of the last automatic or manual restart
+  std::optional<WallTime> last_restart;              // when it was decided
+  std::string last_restart_detail;             // "healthcheck failed 3 times: ...", "exited with 1"
+  std::optional<int> restart_limit_remaining;  // on_failure:N or restart.limit; none: no limit
 
   std::uint64_t starts_total = 0;
   std::array<std::uint64_t, kRestartReasons> restarts_total{};
@@ -102,6 +107,10 @@ struct ContainerStatus {
   DurationStats start_to_healthy;
   DurationStats stop_duration;
 };
+
+// State.Status of the Docker API: created, running (also starting, stopping), paused, restarting
+// (also backoff), exited (also failed).
+const char* api_status(ServiceState state);
 
 // The name used in metrics and by keepwell ps.
 const char* to_string(ServiceState state);

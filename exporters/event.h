@@ -20,6 +20,8 @@ struct Event {
                        // "exec_create: ls", ...
   std::string id;      // container
   std::string name;
+  std::string project;
+  int replica = 1;
   std::shared_ptr<const ServiceSpec> spec;  // image and labels
   std::vector<std::pair<std::string, std::string>>
       attributes;  // exitCode, signal, execID, reason, ...

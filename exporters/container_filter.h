@@ -1,0 +1,26 @@
+// GET /containers/json: which containers are listed, and in which order (newest created first).
+#pragma once
+
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "config/result.h"
+#include "exporters/container_status.h"
+#include "exporters/filters.h"
+
+namespace keepwell {
+
+struct ListQuery {
+  bool all = false;
+  int limit = 0;  // > 0: the newest so many, stopped ones too
+  Filters filters;
+};
+
+// Errc::invalid in Docker's words for an unknown key or value, Errc::not_found where before or
+// since name nobody.
+Result<std::vector<const ContainerStatus*>> select_containers(
+    std::span<const ContainerStatus* const> containers, const ListQuery& query);
+
+}  // namespace keepwell

@@ -1,0 +1,37 @@
+// The journal: every event as one line of JSON, appended, so that `events --since`, `why` and
+// `simulate` can look back further than the agent's memory. A line starts with {"seq": and ends
+// with a newline; since JSON text escapes quotes, that start can appear nowhere inside a record,
+// and a record torn by a crash never swallows the one appended after it. Records of a newer
+// version are skipped and counted, unknown keys ignored.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "config/result.h"
+#include "exporters/event.h"
+
+namespace keepwell {
+
+inline constexpr int kJournalVersion = 1;
+inline constexpr std::size_t kJournalLineMax = 64 * 1024;
+
+// With its newline. At most kJournalLineMax bytes: longer attribute values are cut, marked "...".
+std::string journal_line(const Event& event);
+
+// LINE with or without its newline. The event's spec is a small one of name, image and labels.
+// Errc::invalid for anything torn or foreign, Errc::unsupported for a newer version.
+Result<Event> parse_journal_line(std::string_view line);
+
+struct JournalScan {
+  std::vector<Event> events;  // in file order
+  std::uint64_t torn = 0;     // records that could not be read
+  std::uint64_t newer = 0;    // records of a newer version
+};
+
+// A whole file, or its tail from any byte on.
+JournalScan scan_journal(std::string_view text);
+
+}  // namespace keepwell
