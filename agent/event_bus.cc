@@ -1,0 +1,44 @@
+#include "agent/event_bus.h"
+
+#include <utility>
+#include <vector>
+
+#include "config/check.h"
+
+namespace keepwell {
+
+EventBus::Subscription EventBus::subscribe(Listener listener) {
+  auto shared = std::make_shared<Listener>(std::move(listener));
+  listeners_.push_back(shared);
+  return Subscription(std::move(shared));
+}
+
+void EventBus::publish(Event event) {
+  event.sequence = ++last_sequence_;
+  history_.push_back(std::move(event));
+  if (history_.size() > kEventHistoryMax) history_.pop_front();
+  // A listener may subscribe, unsubscribe or publish; so neither the list nor the history is held
+  // by reference while it runs.
+  Event told = history_.back();
+  std::vector<std::shared_ptr<Listener>> now;
+  now.reserve(listeners_.size());
+  listeners_.remove_if([&](const std::weak_ptr<Listener>& weak) {
+    std::shared_ptr<Listener> listener = weak.lock();
+    if (listener == nullptr) return true;
+    now.push_back(std::move(listener));
+    return false;
+  });
+  for (const std::shared_ptr<Listener>& listener : now) {
+    // The count is 1 where an earlier listener has ended this one's subscription.
+    if (listener.use_count() > 1) (*listener)(told);
+  }
+}
+
+void EventBus::restore(std::deque<Event> history, std::uint64_t last_sequence) {
+  KW_CHECK(last_sequence_ == 0);
+  history_ = std::move(history);
+  while (history_.size() > kEventHistoryMax) history_.pop_front();
+  last_sequence_ = last_sequence;
+}
+
+}  // namespace keepwell

@@ -1,0 +1,54 @@
+// Hands every event to whoever listens (event streams of the API, the agent's log, the metrics) and
+// keeps the last kEventHistoryMax, which is what `events --since` can look back on. It gives each
+// event its sequence number. Delivery is a plain call from publish(): a listener that is slow must
+// queue for itself.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <list>
+#include <memory>
+
+#include "exporters/event.h"
+
+namespace keepwell {
+
+inline constexpr std::size_t kEventHistoryMax = 256;  // as dockerd
+
+class EventBus {
+ public:
+  using Listener = std::function<void(const Event&)>;
+
+  // Ends the subscription when destroyed; may be destroyed at any time, also from inside the
+  // listener itself, and after the bus.
+  class Subscription {
+   public:
+    Subscription() = default;
+
+   private:
+    friend class EventBus;
+    explicit Subscription(std::shared_ptr<Listener> listener) : listener_(std::move(listener)) {}
+    std::shared_ptr<Listener> listener_;
+  };
+
+  [[nodiscard]] Subscription subscribe(Listener listener);
+
+  // Numbers EVENT, keeps it, and tells every listener that was there before the call.
+  void publish(Event event);
+
+  // Oldest first.
+  const std::deque<Event>& history() const { return history_; }
+
+  // What an earlier agent had published. REQUIRES: nothing was published yet.
+  void restore(std::deque<Event> history, std::uint64_t last_sequence);
+
+  std::uint64_t last_sequence() const { return last_sequence_; }
+
+ private:
+  std::list<std::weak_ptr<Listener>> listeners_;
+  std::deque<Event> history_;
+  std::uint64_t last_sequence_ = 0;
+};
+
+}  // namespace keepwell

@@ -1,0 +1,64 @@
+// Small files that must be whole or absent: what an agent leaves for the next one.
+//
+// A state file is one line of header ("keepwell-state 1 CRC LENGTH") and a body. It is replaced by
+// writing a temporary file, fsync, and rename; the one before stays as PATH.prev. Reading checks
+// length and CRC; what is torn, truncated or of an unknown version is set aside as PATH.bad and the
+// previous one is tried, so that damage costs one step of history, never a crash.
+//
+// A live record changes with every probe, so it is never fsynced or renamed: two slots in one
+// sparse file are written in turn, each with a sequence number and a CRC; the newer whole one
+// counts. A process killed in the middle of a write damages only the older slot. (A mapping would
+// do the same, at the price of its pages in our resident memory.)
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "config/result.h"
+
+namespace keepwell {
+
+std::uint32_t crc32(std::string_view bytes);
+
+// Replaces PATH. After a failure the old file is as it was.
+Status write_state_file(const std::string& path, std::string_view body);
+
+struct StateFileRead {
+  std::optional<std::string> body;    // none: there is no file, or none that is whole
+  std::vector<std::string> problems;  // what was set aside and why; for the log
+};
+StateFileRead read_state_file(const std::string& path);
+
+// Removes PATH and what belongs to it.
+void remove_state_file(const std::string& path);
+
+inline constexpr std::size_t kLiveRecordBytesMax = (1u << 20) - 64;
+
+// Writes the record with SEQUENCE, which must rise by one from write to write.
+// REQUIRES: body.size() <= kLiveRecordBytesMax.
+Status write_live_record(const std::string& path, std::uint64_t sequence, std::string_view body);
+
+struct LiveRecord {
+  std::uint64_t sequence = 0;
+  std::string body;
+};
+// The newest whole record, if there is one. PROBLEM is set where only an unusable one was found.
+std::optional<LiveRecord> read_live_record(const std::string& path, std::string* problem);
+
+// Names in DIR that end in SUFFIX, without it, sorted; empty where DIR cannot be read.
+std::vector<std::string> list_state_files(const std::string& dir, std::string_view suffix);
+
+// Creates DIR and its missing parents, and checks that it is a directory of ours that no other user
+// can write to.
+Status make_private_dir(const std::string& dir, std::uint32_t mode);
+
+// The whole of a small file of at most LIMIT bytes.
+Result<std::string> read_small_file(const std::string& path, std::size_t limit);
+
+// /proc/sys/kernel/random/boot_id without its newline; empty where there is none.
+std::string read_boot_id();
+
+}  // namespace keepwell
