@@ -28,6 +28,15 @@ enum class ServiceState {
   failed       // gave up: start it by hand
 };
 
+// What a container in `stopping` or `restarting` is being ended for, and so what follows its end:
+//   none        killed by on_unhealthy: kill; the restart policy decides as for any exit
+//   by_hand     stopping: stays exited; restarting: is started at once
+//   unhealthy   stopping: stays exited; restarting: backoff, then a start
+//   dependency  restarting: is started when its dependencies are ready
+//   config      the configuration no longer holds it so: removed, or made anew
+//   shutdown    stays exited until the next `keepwell run`
+enum class StopCause { none, by_hand, unhealthy, dependency, config, shutdown };
+
 enum class RestartReason { exit, unhealthy, dependency, oom, manual, config, watchdog };
 inline constexpr std::size_t kRestartReasons = 7;
 enum class SuppressReason { pressure, budget, hold, observe, flap };
@@ -64,6 +73,8 @@ struct CheckStatus {
   Duration cpu_total{0};
   std::uint64_t max_rss_bytes = 0;  // of the last probe
   Duration last_start_latency{0};
+  int starting_results = 0;               // exit codes 2 in a row while starting
+  std::uint64_t starting_long_total = 0;  // times that 10 of them came in a row
   std::array<DurationStats, 3> duration;  // pass, fail, timeout
 };
 
@@ -95,6 +106,15 @@ struct ContainerStatus {
   Duration backoff{0};                // the delay of the current or next wait
   std::optional<Instant> next_start;  // in backoff
   std::optional<WallTime> next_start_wall;
+
+  // What the next agent needs to go on; to be stored like the rest, with the status unless said.
+  StopCause stop_cause = StopCause::none;  // in stopping and restarting
+  std::optional<Instant> stop_deadline;    // when it is killed; none: never
+  bool by_kill = false;                    // ended by `kill`, so that no stop event follows
+  bool start_at_next_run = false;          // it was stopped only because keepwell ended
+  bool restart_event_due = false;          // the next start is told as a restart
+  std::optional<Instant> healthy_since;    // with each probe; for the reset of the backoff
+  std::deque<Instant> restart_times;       // with each probe; for restart.limit, oldest first
   std::optional<RestartReason> last_restart_reason;  // of the last automatic or manual restart
   std::optional<WallTime> last_restart;              // when it was decided
   std::string last_restart_detail;             // "healthcheck failed 3 times: ...", "exited with 1"

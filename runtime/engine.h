@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -58,7 +59,8 @@ struct ContainerStarted {
   ContainerRef container;
   int pid = 0;
   std::uint64_t pid_start_ticks = 0;
-  bool adopted = false;  // answers adopt(): it has been running all along
+  bool adopted = false;        // answers adopt(): it has been running all along
+  std::optional<bool> paused;  // with adopted: whether it was found frozen; none: not looked at
   Instant at{};
   WallTime at_wall{};
 };
