@@ -48,8 +48,8 @@ int doctor_command(const DoctorOptions& options);
 struct AgentOptions {
   std::string run_dir;
   std::string data_dir;
-  int keeper_fd = -1;  // the SOCK_SEQPACKET pair to the keeper
-  int listen_fd = -1;  // the API's listening socket
+  int keeper_fd = 3;  // wire::kControlFd: the SOCK_SEQPACKET pair to the keeper
+  int listen_fd = 4;  // wire::kListenFd: the API's listening socket
 };
 
 // Restores what was stored and supervises until it is told to stop.

@@ -1,0 +1,129 @@
+#include "agent/log.h"
+
+#include <spdlog/formatter.h>
+#include <spdlog/logger.h>
+#include <spdlog/pattern_formatter.h>
+#include <spdlog/sinks/stdout_sinks.h>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "exporters/time_text.h"
+
+namespace keepwell {
+
+namespace {
+
+// A container's name travels in front of the text, ended by this byte, which no name contains.
+constexpr char kNameEnd = '\x1f';
+
+std::string_view view(const spdlog::string_view_t& text) { return {text.data(), text.size()}; }
+
+struct Parts {
+  std::string_view container;
+  std::string_view text;
+};
+Parts split(std::string_view payload) {
+  std::size_t end = payload.find(kNameEnd);
+  if (end == std::string_view::npos) return {{}, payload};
+  return {payload.substr(0, end), payload.substr(end + 1)};
+}
+
+std::string time_of(const spdlog::details::log_msg& message) {
+  auto since = std::chrono::duration_cast<Duration>(message.time.time_since_epoch());
+  return rfc3339_nano_fixed(WallTime(since)).substr(0, 23) + "Z";
+}
+
+void append(spdlog::memory_buf_t& out, std::string_view text) {
+  out.append(text.data(), text.data() + text.size());
+}
+
+// Control characters would let a service's output forge lines, or drive a terminal.
+void append_printable(spdlog::memory_buf_t& out, std::string_view text) {
+  static constexpr char kHex[] = "0123456789abcdef";
+  for (char c : text) {
+    auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7f) {
+      const char escaped[] = {'\\', 'x', kHex[byte >> 4], kHex[byte & 15]};
+      append(out, {escaped, sizeof escaped});
+    } else {
+      out.push_back(c);
+    }
+  }
+}
+
+class TextFormatter : public spdlog::formatter {
+ public:
+  void format(const spdlog::details::log_msg& message, spdlog::memory_buf_t& out) override {
+    Parts parts = split(view(message.payload));
+    append(out, time_of(message));
+    out.push_back(' ');
+    append(out, view(spdlog::level::to_string_view(message.level)));
+    out.push_back(' ');
+    if (!parts.container.empty()) {
+      append_printable(out, parts.container);
+      append(out, ": ");
+    }
+    append_printable(out, parts.text);
+    out.push_back('\n');
+  }
+  std::unique_ptr<spdlog::formatter> clone() const override {
+    return std::make_unique<TextFormatter>();
+  }
+};
+
+class JsonFormatter : public spdlog::formatter {
+ public:
+  void format(const spdlog::details::log_msg& message, spdlog::memory_buf_t& out) override {
+    Parts parts = split(view(message.payload));
+    nlohmann::ordered_json line;
+    line["time"] = time_of(message);
+    line["level"] = std::string(view(spdlog::level::to_string_view(message.level)));
+    if (!parts.container.empty()) line["container"] = std::string(parts.container);
+    line["message"] = std::string(parts.text);
+    append(out, line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+    out.push_back('\n');
+  }
+  std::unique_ptr<spdlog::formatter> clone() const override {
+    return std::make_unique<JsonFormatter>();
+  }
+};
+
+spdlog::logger& logger() {
+  static spdlog::logger instance = [] {
+    auto sink = std::make_shared<spdlog::sinks::stderr_sink_st>();
+    sink->set_formatter(std::make_unique<TextFormatter>());
+    return spdlog::logger("keepwell", sink);
+  }();
+  return instance;
+}
+
+void log(spdlog::level::level_enum level, std::string_view text) {
+  logger().log(level, spdlog::string_view_t(text.data(), text.size()));
+}
+
+}  // namespace
+
+void open_log(const LogSpec& spec) {
+  if (spec.format == "json") {
+    logger().set_formatter(std::make_unique<JsonFormatter>());
+  } else {
+    logger().set_formatter(std::make_unique<TextFormatter>());
+  }
+  logger().set_level(spdlog::level::from_str(spec.level));
+  logger().flush_on(spdlog::level::trace);
+}
+
+void log_debug(std::string_view text) { log(spdlog::level::debug, text); }
+void log_info(std::string_view text) { log(spdlog::level::info, text); }
+void log_warning(std::string_view text) { log(spdlog::level::warn, text); }
+void log_error(std::string_view text) { log(spdlog::level::err, text); }
+
+void log_container(std::string_view container, std::string_view text, bool warning) {
+  std::string payload(container);
+  payload += kNameEnd;
+  payload += text;
+  log(warning ? spdlog::level::warn : spdlog::level::info, payload);
+}
+
+}  // namespace keepwell
