@@ -186,6 +186,7 @@ struct ServiceSpec {
       checks;  // the Compose healthcheck first where there is one; empty: no health
   bool retries_given =
       false;  // the file (or its defaults) sets retries; else `run` and `check` warn
+  bool healthcheck_disabled = false;  // test: NONE or disable: true; no check named healthcheck
   std::vector<std::string> profiles;
   int scale = 1;
 

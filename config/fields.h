@@ -1,0 +1,133 @@
+// How one level of a Compose file is read: a table names every key that may stand there, and the
+// function that takes its value. To support a new key is to write that function and one line of
+// table.
+//
+//   constexpr Key<LogSpec> kLogKeys[] = {{"level", read_level}, {"format", read_format}};
+//   read_map(context, node, "log", kLogKeys, spec.log);
+//
+// The read_* functions below take one typed value. On a value that does not fit they report it,
+// leave OUT as it was and return false.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "config/compose_tree.h"
+#include "config/diagnostic.h"
+#include "config/result.h"
+#include "config/spec.h"
+#include "config/suggest.h"
+
+namespace keepwell {
+
+struct CheckDraft;
+
+// What a file's x-keepwell.defaults sets for all its services.
+struct Defaults {
+  const Node* healthcheck = nullptr;
+  RestartSpec restart;
+  LoggingSpec logging;
+};
+
+// What every reader may need. Lives for one load_project().
+struct LoadContext {
+  Report& report;
+  std::map<std::string, std::string> environment;  // of the process, over .env
+  std::string directory;                           // absolute: relative paths start here
+  std::function<Result<std::string>(const std::string& path, std::size_t limit)> read_file;
+  std::optional<Defaults> defaults;  // set before services are read
+  RuntimeKind default_runtime = RuntimeKind::oci;
+};
+
+// One key with its value, as handed to the function that reads it.
+struct Field {
+  LoadContext& context;
+  const Entry& entry;
+
+  const Node& value() const { return entry.value; }
+  const std::string& name() const { return entry.key; }
+  void error(std::string text) const { context.report.error(value().place, std::move(text)); }
+  void warning(std::string text) const { context.report.warning(value().place, std::move(text)); }
+};
+
+template <class Target>
+struct Key {
+  std::string_view name;
+  void (*read)(const Field& field, Target& target);  // null: known, not supported
+  std::string_view instead = {};                     // then: what to use
+};
+
+// Reports that NODE is no map, and returns false.
+bool expect_map(LoadContext& context, const Node& node, std::string_view what);
+// KEY is not among NAMES: silently fine for x-*, else reported with the nearest name.
+void report_unknown_key(LoadContext& context, const Entry& entry, std::string_view what,
+                        std::span<const std::string_view> names);
+// KEY is known and not supported.
+void report_unsupported_key(LoadContext& context, const Entry& entry, std::string_view instead);
+
+// Hands every entry of the map NODE to its key's function. WHAT names the map in messages.
+template <class Target, std::size_t N>
+void read_map(LoadContext& context, const Node& node, std::string_view what,
+              const Key<Target> (&keys)[N], Target& target) {
+  if (!expect_map(context, node, what)) return;
+  std::string_view names[N];
+  for (std::size_t i = 0; i < N; ++i) names[i] = keys[i].name;
+  for (const Entry& entry : node.entries) {
+    const Key<Target>* known = nullptr;
+    for (const Key<Target>& key : keys) {
+      if (key.name == entry.key) known = &key;
+    }
+    if (known == nullptr) {
+      report_unknown_key(context, entry, what, names);
+    } else if (known->read == nullptr) {
+      report_unsupported_key(context, entry, known->instead);
+    } else {
+      known->read(Field{context, entry}, target);
+    }
+  }
+}
+
+// WHAT names the value in messages; usually the key.
+bool read_text(LoadContext& context, std::string_view what, const Node& node, std::string& out);
+bool read_bool(LoadContext& context, std::string_view what, const Node& node, bool& out);
+bool read_integer(LoadContext& context, std::string_view what, const Node& node, std::int64_t min,
+                  std::int64_t max, std::int64_t& out);
+bool read_number(LoadContext& context, std::string_view what, const Node& node, double min,
+                 double max, double& out);
+bool read_duration(LoadContext& context, std::string_view what, const Node& node, Duration& out);
+bool read_bytes(LoadContext& context, std::string_view what, const Node& node, std::int64_t& out);
+// A share as 10% or 0.1; 0 to 1.
+bool read_share(LoadContext& context, std::string_view what, const Node& node, double& out);
+// One of CHOICES; OUT is its index.
+bool read_choice(LoadContext& context, std::string_view what, const Node& node,
+                 std::span<const std::string_view> choices, std::size_t& out);
+// A list of single values.
+bool read_text_list(LoadContext& context, std::string_view what, const Node& node,
+                    std::vector<std::string>& out);
+// A single value, or a list of them.
+bool read_text_or_list(LoadContext& context, std::string_view what, const Node& node,
+                       std::vector<std::string>& out);
+
+// A value of a map-or-list key (labels, environment): none where the key stands alone.
+struct NamedValue {
+  std::string name;
+  std::optional<std::string> value;
+  Place place;
+};
+// Both forms: {A: 1, B: } and [A=1, B].
+bool read_named_values(LoadContext& context, std::string_view what, const Node& node,
+                       std::vector<NamedValue>& out);
+
+// PATH made absolute against the project's directory, without "." and ".." where that needs no
+// look at the file system.
+std::string absolute_path(const LoadContext& context, std::string_view path);
+
+}  // namespace keepwell

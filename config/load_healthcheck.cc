@@ -1,0 +1,303 @@
+// healthcheck, and the further checks of x-keepwell.checks. Both have the same keys for their
+// timing; a healthcheck keeps ours in a nested x-keepwell, a check of ours has them beside.
+#include <limits>
+
+#include "config/draft.h"
+#include "config/duration.h"
+
+namespace keepwell {
+namespace {
+
+constexpr Duration kShortest = std::chrono::milliseconds(1);
+
+// A duration for which Docker reads 0 as "the default" and refuses less than 1 ms.
+void read_timing(const Field& f, Duration& out) {
+  Duration value{};
+  if (!read_duration(f.context, f.name(), f.value(), value)) return;
+  if (value.count() == 0) {
+    f.warning(f.name() + " 0 means the default, " + format_duration(out) +
+              "; write that or remove it");
+  } else if (value < kShortest) {
+    f.error(f.name() + " " + quoted(f.value().text) + " is shorter than 1ms; write 1ms or more");
+  } else {
+    out = value;
+  }
+}
+
+void read_interval(const Field& f, CheckDraft& d) { read_timing(f, d.spec.interval); }
+void read_timeout(const Field& f, CheckDraft& d) { read_timing(f, d.spec.timeout); }
+
+void read_start_interval(const Field& f, CheckDraft& d) {
+  d.start_interval_place = f.entry.key_place;
+  read_timing(f, d.spec.start_interval);
+}
+
+void read_start_period(const Field& f, CheckDraft& d) {
+  Duration value{};
+  if (!read_duration(f.context, "start_period", f.value(), value)) return;
+  if (value.count() != 0 && value < kShortest) {
+    f.error("start_period " + quoted(f.value().text) + " is shorter than 1ms; write 1ms or more");
+    return;
+  }
+  d.spec.start_period = value;
+}
+
+void read_retries(const Field& f, CheckDraft& d) {
+  std::int64_t value = 0;
+  if (!read_integer(f.context, "retries", f.value(), 0, std::numeric_limits<int>::max(), value)) {
+    return;
+  }
+  if (value == 0) {
+    f.warning("retries 0 means the default, " + std::to_string(d.spec.retries) +
+              "; write that or remove it");
+    return;
+  }
+  d.spec.retries = static_cast<int>(value);
+  d.retries_given = true;
+}
+
+void read_disable(const Field& f, CheckDraft& d) {
+  bool disable = false;
+  if (read_bool(f.context, "disable", f.value(), disable) && disable) d.disabled = true;
+}
+
+void read_test_list(const Field& f, CheckDraft& d) {
+  std::vector<std::string> words;
+  if (!read_text_list(f.context, "test", f.value(), words)) return;
+  if (words.empty()) {
+    f.error("test is empty; write [\"CMD\", program, ...], [\"CMD-SHELL\", text] or [\"NONE\"]");
+    return;
+  }
+  const std::string& kind = words.front();
+  if (kind == "NONE") {
+    if (words.size() > 1) f.error("nothing may follow NONE in test; remove it");
+    d.disabled = true;
+    return;
+  }
+  if (kind != "CMD" && kind != "CMD-SHELL") {
+    f.error("test begins with " + quoted(kind) +
+            "; its first item must be CMD, CMD-SHELL or NONE, as in [\"CMD\", \"" + "true\"]");
+    return;
+  }
+  if (words.size() < 2 || words[1].empty()) {
+    f.error("test has no command after " + kind + "; write [\"" + kind + "\", \"true\"]");
+    return;
+  }
+  if (kind == "CMD-SHELL" && words.size() > 2) {
+    f.error(
+        "test has more than one text after CMD-SHELL; the shell gets one, so put all of it "
+        "into that");
+    return;
+  }
+  d.spec.test = std::move(words);
+}
+
+void read_test(const Field& f, CheckDraft& d) {
+  if (!f.value().is_scalar()) {
+    read_test_list(f, d);
+    return;
+  }
+  if (f.value().text.find_first_not_of(" \t\n") == std::string::npos) {
+    f.error("test is empty; write a command, or disable: true");
+    return;
+  }
+  d.spec.test = {"CMD-SHELL", f.value().text};
+}
+
+void read_check_on_unhealthy(const Field& f, CheckDraft& d) {
+  read_on_unhealthy(f.context, f.value(), d.on_unhealthy);
+}
+
+void read_max_starting(const Field& f, CheckDraft& d) {
+  Duration value{};
+  if (!read_duration(f.context, "max_starting", f.value(), value)) return;
+  if (value < kShortest) {
+    f.error("max_starting must be longer than 0; remove it for no limit");
+    return;
+  }
+  d.spec.max_starting = value;
+}
+
+void read_success_threshold(const Field& f, CheckDraft& d) {
+  std::int64_t value = 0;
+  if (read_integer(f.context, "success_threshold", f.value(), 1, 1'000'000, value)) {
+    d.spec.success_threshold = static_cast<int>(value);
+  }
+}
+
+void read_initial_delay(const Field& f, CheckDraft& d) {
+  read_duration(f.context, "initial_delay", f.value(), d.spec.initial_delay);
+}
+
+void read_check_jitter(const Field& f, CheckDraft& d) {
+  read_share(f.context, "jitter", f.value(), d.spec.jitter);
+}
+
+void read_mode(const Field& f, CheckDraft& d) {
+  constexpr std::string_view kModes[] = {"act", "observe"};
+  std::size_t which = 0;
+  if (read_choice(f.context, "mode", f.value(), kModes, which)) d.spec.observe = which == 1;
+}
+
+void read_role(const Field& f, CheckDraft& d) {
+  constexpr std::string_view kRoles[] = {"startup", "live", "ready", "info"};
+  constexpr CheckRole kRoleOf[] = {CheckRole::startup, CheckRole::live, CheckRole::ready,
+                                   CheckRole::info};
+  std::size_t which = 0;
+  if (read_choice(f.context, "role", f.value(), kRoles, which)) d.spec.role = kRoleOf[which];
+}
+
+constexpr std::string_view kLaterKey = "this version does not have it yet; remove it";
+
+constexpr Key<CheckDraft> kOwnKeys[] = {
+    {"on_unhealthy", read_check_on_unhealthy},
+    {"max_starting", read_max_starting},
+    {"success_threshold", read_success_threshold},
+    {"initial_delay", read_initial_delay},
+    {"jitter", read_check_jitter},
+    {"mode", read_mode},
+    {"role", read_role},
+    {"http", nullptr, kLaterKey},
+    {"tcp", nullptr, kLaterKey},
+    {"grpc", nullptr, kLaterKey},
+};
+
+void read_own(const Field& f, CheckDraft& d) {
+  read_map(f.context, f.value(), "healthcheck.x-keepwell", kOwnKeys, d);
+}
+
+constexpr Key<CheckDraft> kHealthcheckKeys[] = {
+    {"test", read_test},
+    {"interval", read_interval},
+    {"timeout", read_timeout},
+    {"retries", read_retries},
+    {"start_period", read_start_period},
+    {"start_interval", read_start_interval},
+    {"disable", read_disable},
+    {"x-keepwell", read_own},
+};
+
+constexpr Key<CheckDraft> kDefaultKeys[] = {
+    {"interval", read_interval},
+    {"timeout", read_timeout},
+    {"retries", read_retries},
+    {"start_period", read_start_period},
+    {"start_interval", read_start_interval},
+    {"x-keepwell", read_own},
+    {"test", nullptr, "every service has a test of its own"},
+    {"disable", nullptr, "leave out healthcheck where a service needs none"},
+};
+
+constexpr Key<CheckDraft> kCheckKeys[] = {
+    {"test", read_test},
+    {"interval", read_interval},
+    {"timeout", read_timeout},
+    {"retries", read_retries},
+    {"start_period", read_start_period},
+    {"start_interval", read_start_interval},
+    {"on_unhealthy", read_check_on_unhealthy},
+    {"max_starting", read_max_starting},
+    {"success_threshold", read_success_threshold},
+    {"initial_delay", read_initial_delay},
+    {"jitter", read_check_jitter},
+    {"mode", read_mode},
+    {"role", read_role},
+    {"http", nullptr, kLaterKey},
+    {"tcp", nullptr, kLaterKey},
+    {"grpc", nullptr, kLaterKey},
+};
+
+// A check that has what the file's defaults say. Their mistakes were reported when the defaults
+// were checked; the report drops what is reported again.
+CheckDraft from_defaults(LoadContext& context, const Place& place) {
+  CheckDraft d;
+  if (context.defaults && context.defaults->healthcheck != nullptr) {
+    read_map(context, *context.defaults->healthcheck, "x-keepwell.defaults.healthcheck",
+             kDefaultKeys, d);
+  }
+  d.start_interval_place.reset();
+  d.place = place;
+  return d;
+}
+
+void check_draft(LoadContext& context, const CheckDraft& d) {
+  if (d.start_interval_place && d.spec.start_period.count() == 0) {
+    context.report.warning(*d.start_interval_place,
+                           "start_interval has no effect without start_period; add start_period or "
+                           "remove it");
+  }
+}
+
+}  // namespace
+
+void check_default_healthcheck(LoadContext& context, const Node& node) {
+  CheckDraft d;
+  read_map(context, node, "x-keepwell.defaults.healthcheck", kDefaultKeys, d);
+}
+
+void read_healthcheck(const Field& f, ServiceDraft& draft) {
+  CheckDraft d = from_defaults(f.context, f.entry.key_place);
+  read_map(f.context, f.value(), "healthcheck", kHealthcheckKeys, d);
+  if (!f.value().is_mapping()) return;
+  if (d.disabled) {
+    for (const Entry& entry : f.value().entries) {
+      if (entry.key == "disable" || entry.key == "test") continue;
+      f.context.report.warning(entry.key_place, entry.key +
+                                                    " has no effect, since the healthcheck is "
+                                                    "switched off; remove it");
+    }
+  } else if (f.value().find("test") == nullptr) {
+    f.context.report.error(d.place, "healthcheck has no test; write test: [\"CMD\", program, ...]");
+  }
+  check_draft(f.context, d);
+  draft.healthcheck = std::move(d);
+}
+
+void read_checks(const Field& f, ServiceDraft& draft) {
+  if (!expect_map(f.context, f.value(), "checks")) return;
+  for (const Entry& entry : f.value().entries) {
+    CheckDraft d = from_defaults(f.context, entry.key_place);
+    d.spec.name = entry.key;
+    if (entry.key == kHealthcheckName || entry.key.empty() ||
+        entry.key.find_first_of(" \t\n/\"") != std::string::npos) {
+      f.context.report.error(entry.key_place,
+                             "check name " + quoted(entry.key) + " cannot be used; choose another");
+    }
+    read_map(f.context, entry.value, "check " + entry.key, kCheckKeys, d);
+    if (entry.value.is_mapping() && (entry.value.find("test") == nullptr || d.disabled)) {
+      f.context.report.error(entry.key_place, "check " + entry.key +
+                                                  " has no test; write test: [\"CMD\", program, "
+                                                  "...]");
+    }
+    check_draft(f.context, d);
+    draft.checks.push_back(std::move(d));
+  }
+}
+
+void finish_checks(LoadContext& context, ServiceDraft& draft) {
+  (void)context;
+  auto add = [&draft](CheckDraft& d) {
+    if (d.on_unhealthy) {
+      d.spec.on_unhealthy = *d.on_unhealthy;
+    } else if (draft.on_unhealthy) {
+      d.spec.on_unhealthy = *draft.on_unhealthy;
+    }
+    draft.spec.checks.push_back(std::move(d.spec));
+  };
+  draft.spec.retries_given = true;
+  auto look = [&draft](const CheckDraft& d) {
+    draft.spec.retries_given = draft.spec.retries_given && d.retries_given;
+  };
+  if (draft.healthcheck && draft.healthcheck->disabled) draft.spec.healthcheck_disabled = true;
+  if (draft.healthcheck && !draft.healthcheck->disabled) {
+    look(*draft.healthcheck);
+    add(*draft.healthcheck);
+  }
+  for (CheckDraft& d : draft.checks) {
+    look(d);
+    add(d);
+  }
+  if (draft.spec.checks.empty()) draft.spec.retries_given = false;
+}
+
+}  // namespace keepwell

@@ -1,0 +1,331 @@
+// Keys that say how a container's first process is made: what runs, with which rights and limits,
+// and where its output goes.
+#include <algorithm>
+#include <array>
+
+#include "config/bytes.h"
+#include "config/draft.h"
+#include "config/shell_words.h"
+#include "config/signals.h"
+
+namespace keepwell {
+namespace {
+
+// command and entrypoint: null is the image's own, a text is split, a list stays as it is.
+// False where that failed and was reported.
+bool read_words(const Field& f, std::optional<std::vector<std::string>>& out) {
+  if (f.value().is_null()) return true;
+  std::vector<std::string> words;
+  if (f.value().is_scalar()) {
+    Result<std::vector<std::string>> split = split_shell_words(f.value().text);
+    if (!split) {
+      f.error(f.name() + ": " + split.error().text);
+      return false;
+    }
+    words = std::move(*split);
+  } else if (!read_text_list(f.context, f.name(), f.value(), words)) {
+    return false;
+  }
+  for (const std::string& word : words) {
+    if (word.find('\0') != std::string::npos) {
+      f.error(f.name() + " holds a zero byte, which no process can get");
+      return false;
+    }
+  }
+  out = std::move(words);
+  return true;
+}
+
+// Those of Linux 5.9 and later, without CAP_.
+constexpr std::string_view kCapabilities[] = {"ALL",
+                                              "AUDIT_CONTROL",
+                                              "AUDIT_READ",
+                                              "AUDIT_WRITE",
+                                              "BLOCK_SUSPEND",
+                                              "BPF",
+                                              "CHECKPOINT_RESTORE",
+                                              "CHOWN",
+                                              "DAC_OVERRIDE",
+                                              "DAC_READ_SEARCH",
+                                              "FOWNER",
+                                              "FSETID",
+                                              "IPC_LOCK",
+                                              "IPC_OWNER",
+                                              "KILL",
+                                              "LEASE",
+                                              "LINUX_IMMUTABLE",
+                                              "MAC_ADMIN",
+                                              "MAC_OVERRIDE",
+                                              "MKNOD",
+                                              "NET_ADMIN",
+                                              "NET_BIND_SERVICE",
+                                              "NET_BROADCAST",
+                                              "NET_RAW",
+                                              "PERFMON",
+                                              "SETFCAP",
+                                              "SETGID",
+                                              "SETPCAP",
+                                              "SETUID",
+                                              "SYSLOG",
+                                              "SYS_ADMIN",
+                                              "SYS_BOOT",
+                                              "SYS_CHROOT",
+                                              "SYS_MODULE",
+                                              "SYS_NICE",
+                                              "SYS_PACCT",
+                                              "SYS_PTRACE",
+                                              "SYS_RAWIO",
+                                              "SYS_RESOURCE",
+                                              "SYS_TIME",
+                                              "SYS_TTY_CONFIG",
+                                              "WAKE_ALARM"};
+
+void read_capabilities(const Field& f, std::vector<std::string>& out) {
+  std::vector<std::string> names;
+  if (!read_text_list(f.context, f.name(), f.value(), names)) return;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    std::string name;
+    for (char c : names[i]) name += c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+    if (name.rfind("CAP_", 0) == 0) name.erase(0, 4);
+    if (std::find(std::begin(kCapabilities), std::end(kCapabilities), name) ==
+        std::end(kCapabilities)) {
+      std::string_view near = nearest_name(name, kCapabilities);
+      f.context.report.error(f.value().items[i].place,
+                             "capability " + quoted(names[i]) + " does not exist; " +
+                                 (near.empty() ? "write a name such as NET_ADMIN"
+                                               : "did you mean " + std::string(near) + "?"));
+    } else if (std::find(out.begin(), out.end(), name) == out.end()) {
+      out.push_back(std::move(name));
+    }
+  }
+}
+
+void read_security_option(const Field& f, const Node& node, ServiceDraft& d) {
+  std::string text;
+  if (!read_text(f.context, "an item of security_opt", node, text)) return;
+  std::size_t separator = text.find_first_of(":=");
+  std::string key = text.substr(0, separator);
+  std::string value = separator == std::string::npos ? "" : text.substr(separator + 1);
+  if (key == "no-new-privileges") {
+    if (value.empty() || value == "true") {
+      d.spec.no_new_privileges = true;
+    } else if (value == "false") {
+      d.spec.no_new_privileges = false;
+    } else {
+      f.context.report.error(node.place,
+                             "no-new-privileges is true or false, not " + quoted(value));
+    }
+  } else if (key == "seccomp" && !value.empty()) {
+    d.spec.seccomp = value == "unconfined" ? value : absolute_path(f.context, value);
+  } else if (key == "apparmor" || key == "label" || key == "systempaths" ||
+             key == "writable-cgroups") {
+    f.context.report.unsupported(
+        node.place, "security_opt " + key +
+                        " is not supported; no-new-privileges and seccomp are, remove this one");
+  } else {
+    constexpr std::string_view kKnown[] = {"no-new-privileges", "seccomp"};
+    std::string_view near = nearest_name(key, kKnown);
+    f.context.report.error(node.place,
+                           "security_opt " + quoted(text) + " is not known; " +
+                               (near.empty() ? "write no-new-privileges:true or "
+                                               "seccomp:FILE"
+                                             : "did you mean " + std::string(near) + "?"));
+  }
+}
+
+constexpr std::string_view kUlimits[] = {
+    "as",   "core",   "cpu",   "data", "fsize",  "locks",  "memlock",    "msgqueue",
+    "nice", "nofile", "nproc", "rss",  "rtprio", "rttime", "sigpending", "stack"};
+
+constexpr std::int64_t kUlimitMax = std::numeric_limits<std::int64_t>::max();
+
+void read_soft(const Field& f, Ulimit& u) {
+  read_integer(f.context, "ulimits." + u.name + ".soft", f.value(), -1, kUlimitMax, u.soft);
+}
+void read_hard(const Field& f, Ulimit& u) {
+  read_integer(f.context, "ulimits." + u.name + ".hard", f.value(), -1, kUlimitMax, u.hard);
+}
+
+constexpr Key<Ulimit> kUlimitKeys[] = {{"soft", read_soft}, {"hard", read_hard}};
+
+void read_ulimit(LoadContext& context, const Entry& entry, ServiceDraft& d) {
+  if (std::find(std::begin(kUlimits), std::end(kUlimits), entry.key) == std::end(kUlimits)) {
+    report_unknown_key(context, entry, "ulimits", kUlimits);
+    return;
+  }
+  Ulimit u;
+  u.name = entry.key;
+  if (entry.value.is_mapping()) {
+    read_map(context, entry.value, "ulimits." + u.name, kUlimitKeys, u);
+    for (const char* key : {"soft", "hard"}) {
+      if (entry.value.find(key) == nullptr) {
+        context.report.error(entry.key_place, "ulimits." + u.name + " has no " + key +
+                                                  "; write { soft: N, hard: N }");
+      }
+    }
+    bool above = u.hard != -1 && (u.soft == -1 || u.soft > u.hard);
+    if (above) {
+      context.report.error(entry.value.place,
+                           "ulimits." + u.name + ".soft is above hard; lower it");
+    }
+  } else if (read_integer(context, "ulimits." + u.name, entry.value, -1, kUlimitMax, u.soft)) {
+    u.hard = u.soft;
+  }
+  d.spec.ulimits.push_back(std::move(u));
+}
+
+void read_driver(const Field& f, LoggingSpec& logging) {
+  std::string driver;
+  if (!read_text(f.context, "logging.driver", f.value(), driver)) return;
+  constexpr std::string_view kOwn[] = {"json-file", "local", "none"};
+  constexpr std::string_view kDocker[] = {"journald", "syslog", "gelf",    "fluentd",
+                                          "awslogs",  "splunk", "etwlogs", "gcplogs"};
+  if (std::find(std::begin(kOwn), std::end(kOwn), driver) != std::end(kOwn)) {
+    logging.driver = std::move(driver);
+  } else if (std::find(std::begin(kDocker), std::end(kDocker), driver) != std::end(kDocker)) {
+    f.context.report.unsupported(
+        f.value().place,
+        "logging.driver " + driver + " is not supported; use json-file, local or none");
+  } else {
+    std::size_t ignored = 0;
+    read_choice(f.context, "logging.driver", f.value(), kOwn, ignored);
+  }
+}
+
+void read_max_size(const Field& f, LoggingSpec& logging) {
+  std::int64_t bytes = 0;
+  if (f.value().is_scalar() && f.value().text == "-1") {
+    f.context.report.unsupported(f.value().place,
+                                 "max-size -1 (no limit) is not supported; write a size such as "
+                                 "100m");
+    return;
+  }
+  if (!read_bytes(f.context, "max-size", f.value(), bytes)) return;
+  constexpr std::int64_t kSmallest = 4096;
+  if (bytes < kSmallest) {
+    f.error("max-size " + quoted(f.value().text) + " is too small; write 4k or more");
+    return;
+  }
+  logging.file_bytes_max = static_cast<std::uint64_t>(bytes);
+}
+
+void read_max_file(const Field& f, LoggingSpec& logging) {
+  std::int64_t count = 0;
+  if (read_integer(f.context, "max-file", f.value(), 1, 1000, count)) {
+    logging.files_max = static_cast<int>(count);
+  }
+}
+
+constexpr std::string_view kLogOption = "only max-size and max-file have an effect; remove it";
+
+constexpr Key<LoggingSpec> kLogOptions[] = {
+    {"max-size", read_max_size},           {"max-file", read_max_file},
+    {"compress", nullptr, kLogOption},     {"env", nullptr, kLogOption},
+    {"env-regex", nullptr, kLogOption},    {"labels", nullptr, kLogOption},
+    {"labels-regex", nullptr, kLogOption}, {"max-buffer-size", nullptr, kLogOption},
+    {"mode", nullptr, kLogOption},         {"tag", nullptr, kLogOption}};
+
+void read_log_options(const Field& f, LoggingSpec& logging) {
+  read_map(f.context, f.value(), "logging.options", kLogOptions, logging);
+}
+
+constexpr Key<LoggingSpec> kLoggingKeys[] = {{"driver", read_driver},
+                                             {"options", read_log_options}};
+
+}  // namespace
+
+void read_command(const Field& f, ServiceDraft& d) {
+  if (!read_words(f, d.spec.command)) d.argv_bad = true;
+}
+void read_entrypoint(const Field& f, ServiceDraft& d) {
+  if (!read_words(f, d.spec.entrypoint)) d.argv_bad = true;
+}
+void read_cap_add(const Field& f, ServiceDraft& d) { read_capabilities(f, d.spec.cap_add); }
+void read_cap_drop(const Field& f, ServiceDraft& d) { read_capabilities(f, d.spec.cap_drop); }
+
+void read_security_opt(const Field& f, ServiceDraft& d) {
+  if (!f.value().is_sequence()) {
+    f.error("security_opt must be a list, not " + std::string(kind_name(f.value())));
+    return;
+  }
+  for (const Node& item : f.value().items) read_security_option(f, item, d);
+}
+
+void read_ulimits(const Field& f, ServiceDraft& d) {
+  if (!expect_map(f.context, f.value(), "ulimits")) return;
+  for (const Entry& entry : f.value().entries) read_ulimit(f.context, entry, d);
+}
+
+void read_stop_signal(const Field& f, ServiceDraft& d) {
+  std::string text;
+  if (!read_text(f.context, "stop_signal", f.value(), text)) return;
+  Result<int> number = parse_signal(text);
+  if (!number) {
+    f.error("stop_signal: " + number.error().text);
+    return;
+  }
+  d.spec.stop_signal = signal_name(*number);
+}
+
+void read_mem_limit(const Field& f, ServiceDraft& d) {
+  std::int64_t bytes = 0;
+  if (!read_bytes(f.context, "mem_limit", f.value(), bytes)) return;
+  constexpr std::int64_t kSmallest = std::int64_t{6} << 20;
+  if (bytes != 0 && bytes < kSmallest) {
+    f.error("mem_limit " + quoted(f.value().text) + " is too small; write 6m or more");
+    return;
+  }
+  d.spec.memory_bytes = bytes;
+}
+
+void read_pids_limit(const Field& f, ServiceDraft& d) {
+  std::int64_t value = 0;
+  if (!read_integer(f.context, "pids_limit", f.value(), -1, 4'194'304, value)) return;
+  d.spec.pids_limit = value < 0 ? 0 : value;
+}
+
+void read_network_mode(const Field& f, ServiceDraft& d) {
+  std::string mode;
+  if (!read_text(f.context, "network_mode", f.value(), mode)) return;
+  if (mode == "none" || mode == "host") {
+    d.spec.network_mode = mode;
+    return;
+  }
+  bool known = mode == "bridge" || mode == "default" || mode.rfind("service:", 0) == 0 ||
+               mode.rfind("container:", 0) == 0;
+  if (known) {
+    f.context.report.unsupported(f.value().place,
+                                 "network_mode " + mode +
+                                     " is not supported; use host, none, or nothing for a private "
+                                     "network with loopback");
+    return;
+  }
+  constexpr std::string_view kModes[] = {"none", "host"};
+  std::size_t ignored = 0;
+  read_choice(f.context, "network_mode", f.value(), kModes, ignored);
+}
+
+void read_hostname(const Field& f, ServiceDraft& d) {
+  std::string name;
+  if (!read_text(f.context, "hostname", f.value(), name)) return;
+  constexpr std::size_t kLongest = 64;  // what the kernel takes
+  constexpr std::string_view kLetters =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._";
+  if (name.empty() || name.size() > kLongest ||
+      name.find_first_not_of(kLetters) != std::string::npos) {
+    f.error("hostname " + quoted(name) +
+            " is not one; write up to 64 letters, digits, dots and dashes");
+    return;
+  }
+  d.spec.hostname = std::move(name);
+}
+
+void read_logging(LoadContext& context, const Node& node, LoggingSpec& logging) {
+  read_map(context, node, "logging", kLoggingKeys, logging);
+}
+
+void read_logging_key(const Field& f, ServiceDraft& d) {
+  read_logging(f.context, f.value(), d.spec.logging);
+}
+
+}  // namespace keepwell
