@@ -13,13 +13,21 @@ EventBus::Subscription EventBus::subscribe(Listener listener) {
   return Subscription(std::move(shared));
 }
 
-void EventBus::publish(Event event) {
+bool EventBus::has_listeners() const {
+  for (const std::weak_ptr<Listener>& listener : listeners_) {
+    if (!listener.expired()) return true;
+  }
+  return false;
+}
+
+Event EventBus::publish(Event event) {
   event.sequence = ++last_sequence_;
-  history_.push_back(std::move(event));
-  if (history_.size() > kEventHistoryMax) history_.pop_front();
+  if (!event.probe) {
+    history_.push_back(event);
+    if (history_.size() > kEventHistoryMax) history_.pop_front();
+  }
   // A listener may subscribe, unsubscribe or publish; so neither the list nor the history is held
   // by reference while it runs.
-  Event told = history_.back();
   std::vector<std::shared_ptr<Listener>> now;
   now.reserve(listeners_.size());
   listeners_.remove_if([&](const std::weak_ptr<Listener>& weak) {
@@ -30,8 +38,9 @@ void EventBus::publish(Event event) {
   });
   for (const std::shared_ptr<Listener>& listener : now) {
     // The count is 1 where an earlier listener has ended this one's subscription.
-    if (listener.use_count() > 1) (*listener)(told);
+    if (listener.use_count() > 1) (*listener)(event);
   }
+  return event;
 }
 
 void EventBus::restore(std::deque<Event> history, std::uint64_t last_sequence) {

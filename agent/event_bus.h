@@ -34,8 +34,12 @@ class EventBus {
 
   [[nodiscard]] Subscription subscribe(Listener listener);
 
-  // Numbers EVENT, keeps it, and tells every listener that was there before the call.
-  void publish(Event event);
+  // Numbers EVENT, keeps it (but for those of probes, which would push out all others), and tells
+  // every listener that was there before the call. Returns it as it was told.
+  Event publish(Event event);
+
+  // Whether anybody listens: nobody needs the events of probes then.
+  bool has_listeners() const;
 
   // Oldest first.
   const std::deque<Event>& history() const { return history_; }

@@ -248,6 +248,17 @@ Result<std::string> read_small_file(const std::string& path, std::size_t limit) 
   }
 }
 
+Status append_to_file(const std::string& path, std::string_view text) {
+  UniqueFd fd(::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!fd) return fail_errno("cannot open " + path);
+  return write_all(fd.get(), text, path);
+}
+
+Status rename_file(const std::string& from, const std::string& to) {
+  if (::rename(from.c_str(), to.c_str()) == 0) return {};
+  return fail_errno("cannot rename " + from + " to " + to);
+}
+
 std::string read_boot_id() {
   Result<std::string> text = read_small_file("/proc/sys/kernel/random/boot_id", 128);
   if (!text) return {};

@@ -58,6 +58,11 @@ Status make_private_dir(const std::string& dir, std::uint32_t mode);
 // The whole of a small file of at most LIMIT bytes.
 Result<std::string> read_small_file(const std::string& path, std::size_t limit);
 
+// Adds TEXT to the end of PATH in one write, creating it. After a failure a part of it may be
+// there.
+Status append_to_file(const std::string& path, std::string_view text);
+Status rename_file(const std::string& from, const std::string& to);
+
 // /proc/sys/kernel/random/boot_id without its newline; empty where there is none.
 std::string read_boot_id();
 

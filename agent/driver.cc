@@ -1,0 +1,187 @@
+#include "agent/driver.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "agent/event_bus.h"
+#include "agent/event_log.h"
+#include "agent/log.h"
+#include "agent/state_store.h"
+#include "exporters/duration_stats.h"
+#include "runtime/loop.h"
+
+namespace keepwell {
+
+namespace {
+
+// What the log says of an event; empty: nothing (probes, and what an API call already says).
+std::string words_for(const Event& event) {
+  if (event.probe) return {};
+  std::string text = event.action;
+  for (const auto& [key, value] : event.attributes) {
+    if (key == "execID" || key == "execDuration") continue;
+    text += " " + key + "=" + value;
+  }
+  return text;
+}
+
+bool is_bad_news(const Event& event) {
+  return event.action == "health_status: unhealthy" || event.action == "oom";
+}
+
+// The container whose start, adoption or end an event tells; null for any other.
+const ContainerRef* answered_by(const Input& input) {
+  const auto* event = std::get_if<EngineEvent>(&input);
+  if (event == nullptr) return nullptr;
+  if (const auto* started = std::get_if<ContainerStarted>(event)) return &started->container;
+  if (const auto* failed = std::get_if<ContainerStartFailed>(event)) return &failed->container;
+  if (const auto* exited = std::get_if<ContainerExited>(event)) return &exited->container;
+  return nullptr;
+}
+
+}  // namespace
+
+Driver::Driver(Parts parts, std::uint64_t seed, std::function<void()> on_all_stopped)
+    : parts_(parts),
+      supervisor_(seed),
+      timer_(*parts.loop),
+      replies_(*parts.loop),
+      on_all_stopped_(std::move(on_all_stopped)) {}
+
+void Driver::restore() {
+  std::vector<std::string> problems;
+  std::vector<ContainerStatus> stored = parts_.store->restore(problems);
+  for (const std::string& problem : problems) log_warning(problem);
+  std::vector<Action> actions;
+  now_ = Loop::now();
+  supervisor_.restore(std::move(stored), now_, actions);
+  draining_ = true;
+  perform(actions);
+  draining_ = false;
+  drain();
+}
+
+void Driver::submit(Input input) {
+  inputs_.push_back(std::move(input));
+  drain();
+}
+
+void Driver::submit(Command command, std::function<void(Status)> on_done) {
+  command.request = ++last_request_;
+  waiting_[command.request] = std::move(on_done);
+  submit(Input(std::move(command)));
+}
+
+void Driver::drain() {
+  if (draining_) return;
+  draining_ = true;
+  std::vector<Action> actions;
+  while (!inputs_.empty()) {
+    Input input = std::move(inputs_.front());
+    inputs_.pop_front();
+    if (const ContainerRef* ref = answered_by(input)) {
+      auto adoption = adoptions_.find(ref->id);
+      if (adoption != adoptions_.end() && adoption->second == ref->run) adoptions_.erase(adoption);
+    }
+    supervisor_.tell_probes(parts_.events->has_listeners());
+    // Time must not go back for the Supervisor, and both clocks are read at one place.
+    now_ = Loop::now();
+    supervisor_.handle(input, now_, actions);
+    perform(actions);
+    actions.clear();
+  }
+  draining_ = false;
+  arm();
+}
+
+void Driver::perform(std::vector<Action>& actions) {
+  for (Action& action : actions) {
+    std::visit([this](auto& one) { act(one); }, action);
+  }
+}
+
+void Driver::arm() {
+  std::optional<Instant> deadline = supervisor_.next_deadline();
+  if (deadline) {
+    timer_.start_at(*deadline, [this, at = *deadline] { due(at); });
+  } else {
+    timer_.stop();
+  }
+}
+
+void Driver::due(Instant deadline) {
+  Duration lag = std::max(Loop::now().mono - deadline, Duration(0));
+  observe(parts_.stats->loop_lag, lag, kLoopLagBounds);
+  submit(Tick{});
+}
+
+void Driver::act(StartContainer& action) { parts_.engine->start(action.order); }
+
+void Driver::act(AdoptContainer& action) {
+  const ContainerRef& ref = action.order.start.container;
+  adoptions_[ref.id] = ref.run;
+  if (action.order.boot_id.empty()) action.order.boot_id = parts_.store->boot_id(ref.id);
+  parts_.engine->adopt(action.order);
+}
+
+void Driver::act(SignalContainer& action) {
+  Status sent = parts_.engine->signal(action.container, action.signal);
+  if (!sent) log_warning(sent.error().text);
+}
+
+void Driver::act(KillContainer& action) { parts_.engine->kill(action.container); }
+void Driver::act(PauseContainer& action) { parts_.engine->pause(action.container); }
+void Driver::act(ResumeContainer& action) { parts_.engine->resume(action.container); }
+void Driver::act(RemoveContainer& action) { parts_.engine->remove(action.id); }
+void Driver::act(StartProbe& action) { parts_.engine->start_probe(action.order); }
+void Driver::act(KillProbe& action) { parts_.engine->kill_probe(action.probe); }
+
+void Driver::act(Emit& action) {
+  Event event = parts_.events->publish(std::move(action.event));
+  ++parts_.stats->events_total;
+  if (!event.probe) {
+    if (Status kept = parts_.event_log->append(event); !kept) {
+      ++parts_.stats->state_write_failures_total;
+      log_debug(kept.error().text);
+    }
+  }
+  std::string words = words_for(event);
+  if (!words.empty()) log_container(event.name, words, is_bad_news(event));
+}
+
+void Driver::act(Reply& action) {
+  auto found = waiting_.find(action.request);
+  if (found == waiting_.end()) return;
+  due_replies_.emplace_back(std::move(found->second), std::move(action.result));
+  waiting_.erase(found);
+  // Put off to the next turn: a completion is never called from inside the call that asked.
+  if (replies_.armed()) return;
+  replies_.start_after(Duration(0), [this] {
+    auto replies = std::exchange(due_replies_, {});
+    for (auto& [on_done, result] : replies) on_done(std::move(result));
+  });
+}
+
+void Driver::act(Save& action) {
+  const ContainerStatus* status = supervisor_.find(action.id);
+  if (status == nullptr) return;
+  if (Status saved = parts_.store->save(*status, action.status, now_.mono); !saved) {
+    log_error(saved.error().text + "; going on without, tried again with the next change");
+  }
+  parts_.stats->state_write_failures_total = parts_.store->write_failures();
+}
+
+void Driver::act(Forget& action) { parts_.store->forget(action.id); }
+
+void Driver::act(AllStopped&) {
+  save_all();
+  on_all_stopped_();
+}
+
+void Driver::save_all() {
+  if (Status saved = parts_.store->save_all(supervisor_.containers()); !saved) {
+    log_error(saved.error().text);
+  }
+}
+
+}  // namespace keepwell
