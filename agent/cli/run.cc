@@ -1,0 +1,85 @@
+// keepwell run: everything that can be found wrong is found here, while somebody is still looking;
+// then this process becomes the keeper, which starts the agent. Order: the file, the directories,
+// the lock (who has it may change all below), the socket, the accepted configuration, the exec.
+#include <cstdio>
+
+#include "agent/cli/commands.h"
+#include "agent/cli/files.h"
+#include "agent/state_store.h"
+#include "runtime/launch.h"
+#include "runtime/listener.h"
+#include "runtime/state_file.h"
+
+namespace keepwell {
+
+namespace {
+
+struct Programs {
+  std::string keeper, logger, enter;
+};
+
+Result<Programs> find_programs() {
+  Programs programs;
+  for (auto [name, path] : {std::pair{"keepwell-keeper", &programs.keeper},
+                            std::pair{"keepwell-logger", &programs.logger},
+                            std::pair{"keepwell-enter", &programs.enter}}) {
+    Result<std::string> found = find_own_program(name);
+    if (!found) return fail(found.error());
+    *path = *found;
+  }
+  return programs;
+}
+
+// Returns only on failure.
+Error become_keeper(const ProjectSpec& project, const Programs& programs, const UniqueFd& lock,
+                    const UniqueFd& listener) {
+  std::vector<std::string> argv{"keepwell-keeper",
+                                "--lock-fd=" + std::to_string(lock.get()),
+                                "--listen-fd=" + std::to_string(listener.get()),
+                                "--logger",
+                                programs.logger,
+                                "--enter",
+                                programs.enter,
+                                "--",
+                                own_program_path(),
+                                "agent",
+                                "--run-dir",
+                                project.run_dir,
+                                "--data-dir",
+                                project.data_dir};
+  return become(programs.keeper, argv, {lock.get(), listener.get()});
+}
+
+Error run(const ProjectSpec& project) {
+  Result<Programs> programs = find_programs();
+  if (!programs) return programs.error();
+  // Whoever may connect to the socket must be able to reach it.
+  if (Status made = make_private_dir(project.run_dir, 0755); !made) return made.error();
+  if (Status made = make_private_dir(project.data_dir, 0711); !made) return made.error();
+  Result<UniqueFd> lock = take_lock(project.run_dir);
+  if (!lock) return lock.error();
+  Result<UniqueFd> listener = listen_unix({.path = project.run_dir + "/keepwell.sock",
+                                           .group = project.api.group,
+                                           .mode = project.api.mode});
+  if (!listener) return listener.error();
+  Result<StateStore> store = StateStore::open(project.run_dir, project.data_dir);
+  if (!store) return store.error();
+  if (Status saved = store->save_project(project); !saved) return saved.error();
+  return become_keeper(project, *programs, *lock, *listener);
+}
+
+}  // namespace
+
+int run_command(const RunOptions& options) {
+  Result<LoadOptions> load = load_options(options.file, options.run_dir, options.data_dir);
+  if (!load) {
+    print_error(load.error());
+    return 2;
+  }
+  std::optional<ProjectSpec> project = load_and_report(*load);
+  if (!project) return 2;
+  print_error(run(*project));
+  return 1;
+}
+
+}  // namespace keepwell
