@@ -169,6 +169,10 @@ enum class EnterBlame {
   ours             // out of pids, memory or descriptors; a bug
 };
 
+// What dockerd puts before the text of a failed start.
+inline constexpr const char* kExecFailedPrefix =
+    "OCI runtime exec failed: exec failed: unable to start container process: ";
+
 struct EnterReport {
   EnterBlame blame = EnterBlame::ours;
   int exit_code = 128;  // Docker's: 127 not found, 126 not executable, 128 else

@@ -54,6 +54,7 @@ enum PlanFlags : std::uint64_t {
   kPlanUserNamespaceFirst = 1u << 14,  // rootless: only its user namespace gives us the others
   kPlanChownStdio =
       1u << 15,  // pipes on 0-2 are given to the target user, so that it can reopen them
+  kPlanFlagEnd = 1u << 16,
 };
 
 struct PlanRlimit {

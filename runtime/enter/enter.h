@@ -1,0 +1,54 @@
+// Shared by the two halves of keepwell-enter. host_side.cc runs with the host's view and ends by
+// cloning; inside.cc runs in the clone, within the target, and ends by executing the program.
+#pragma once
+
+#include "runtime/enter/plan_format.h"
+#include "runtime/enter/syscall.h"
+
+namespace keepwell {
+
+// The plan as it lies in memory; checked once by load_plan(), so that references can be followed.
+struct Plan {
+  char* base = nullptr;
+  PlanHeader* header = nullptr;
+
+  bool has(PlanFlags flag) const { return (header->flags & flag) != 0; }
+  template <class T>
+  T* at(PlanRef ref) const {
+    return reinterpret_cast<T*>(base + ref.offset);
+  }
+  const char* text(PlanRef ref) const { return ref.offset == 0 ? nullptr : base + ref.offset; }
+};
+
+// Reports where it stopped and why (RESULT: a negative errno) on the status pipe, and ends.
+[[noreturn]] void stop(EnterStep step, long result);
+
+inline void require(EnterStep step, long result) {
+  if (result < 0) stop(step, result);
+}
+
+// Maps and checks the plan on kPlanFd, and turns the offsets in argv and env into pointers.
+Plan load_plan();
+
+// Writes TEXT to PATH. A negative errno, also of a short write.
+long write_file(const char* path, const char* text, unsigned long size);
+
+bool is_pipe(int fd);
+
+// The second half. PARENT is the pid that getppid() must still give for a plan
+// with pdeathsig; 0: not to be seen from inside.
+[[noreturn]] void run_inside(const Plan& plan, long parent);
+
+// Parts of run_inside() with files of their own.
+struct Identity {
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
+  const std::uint32_t* groups = nullptr;
+  std::uint32_t group_count = 0;
+};
+Identity look_up_identity(const Plan& plan);              // user.cc; adds HOME to env where asked
+void open_terminal(const Plan& plan, std::uint32_t uid);  // tty.cc; 0-2 are then the terminal
+[[noreturn]] void execute(const Plan& plan);  // execute.cc; PATH lookup, seccomp, execve
+void attach_seccomp(const Plan& plan);
+
+}  // namespace keepwell

@@ -1,0 +1,240 @@
+// keepwell-enter, first half: what happens with the host's view of things. Started by the keeper's
+// vfork + execveat, so it has an address space of its own from its first instruction: nothing that
+// a container does to it reaches the keeper. It joins cgroups and namespaces, then clones with
+// CLONE_PARENT: the clone is the keeper's child and lives in the target's pid namespace. The kernel
+// itself writes the clone's pid into a page shared with the keeper, which the clone does not have.
+//
+// No libc, no allocation, no descriptor beyond those given. Everything here is one system call
+// after another, in the order that matters (see each comment).
+#include <linux/sched.h>
+
+#include "runtime/enter/enter.h"
+
+namespace keepwell {
+namespace {
+
+constexpr long kDumpable = 4;  // PR_SET_DUMPABLE
+constexpr int kSignals = 64;
+constexpr std::uint64_t kUserNamespace = CLONE_NEWUSER;
+
+struct KernelSigaction {
+  void* handler;
+  unsigned long flags;
+  void* restorer;
+  std::uint64_t mask;
+};
+struct KernelRlimit {
+  std::uint64_t soft, hard;
+};
+struct SchedAttr {
+  std::uint32_t size, policy;
+  std::uint64_t flags;
+  std::int32_t nice;
+  std::uint32_t priority;
+  std::uint64_t runtime, deadline, period;
+};
+
+// SIG_IGN survives execve: whatever the keeper ignores (SIGPIPE) the program must not.
+void reset_signals() {
+  std::uint64_t all = ~0ull;
+  kernel(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, address(&all), 0, 8);
+  KernelSigaction standard = {};
+  for (int signal = 1; signal <= kSignals; ++signal) {
+    kernel(__NR_rt_sigaction, signal, address(&standard), 0, 8);  // KILL and STOP: EINVAL
+  }
+}
+
+// The page with the slot that gets the clone's pid. Not inherited by the clone.
+std::uint32_t* map_report(long fd, long slot) {
+  unsigned long bytes = (static_cast<unsigned long>(slot) + 1) * sizeof(std::uint32_t);
+  long size = kernel(__NR_lseek, fd, 0, 2 /* SEEK_END */);
+  if (size < 0 || static_cast<unsigned long>(size) < bytes) exit_process(2);
+  long page = kernel(__NR_mmap, 0, static_cast<long>(bytes), 3 /* read, write */,
+                     1 /* MAP_SHARED */, fd, 0);
+  if (page < 0 && page > -4096) exit_process(2);
+  if (kernel(__NR_madvise, page, static_cast<long>(bytes), 10 /* MADV_DONTFORK */) < 0) {
+    exit_process(2);
+  }
+  close_fd(fd);
+  return reinterpret_cast<std::uint32_t*>(page) + slot;
+}
+
+long parse_number(const char* text) {
+  if (text == nullptr || *text == '\0') return -1;
+  long value = 0;
+  for (; *text != '\0'; ++text) {
+    if (*text < '0' || *text > '9' || value > 1000000) return -1;
+    value = value * 10 + (*text - '0');
+  }
+  return value;
+}
+
+void set_oom_score(const Plan& plan) {
+  if (!plan.has(kPlanOomScoreAdj)) return;
+  long value = plan.header->oom_score_adj;
+  char digits[8];
+  char* at = digits + sizeof(digits);
+  bool negative = value < 0;
+  if (negative) value = -value;
+  do {
+    *--at = static_cast<char>('0' + value % 10);
+    value /= 10;
+  } while (value != 0 && at > digits + 1);
+  if (negative) *--at = '-';
+  auto size = static_cast<unsigned long>(digits + sizeof(digits) - at);
+  require(EnterStep::oom_score_adj, write_file("/proc/self/oom_score_adj", at, size));
+}
+
+// Raises hard limits while we may; inside.cc sets the exact values, after which some (nofile,
+// nproc) would already hinder the rest of the way.
+void raise_rlimits(const Plan& plan) {
+  const auto* limits = plan.at<PlanRlimit>(plan.header->rlimits);
+  for (std::uint32_t i = 0; i < plan.header->rlimits.count; ++i) {
+    KernelRlimit now = {};
+    require(EnterStep::rlimit, kernel(__NR_prlimit64, 0, limits[i].resource, 0, address(&now)));
+    if (limits[i].hard <= now.hard) continue;
+    now.hard = limits[i].hard;
+    require(EnterStep::rlimit, kernel(__NR_prlimit64, 0, limits[i].resource, address(&now), 0));
+  }
+}
+
+void set_scheduling(const Plan& plan) {
+  const PlanHeader& header = *plan.header;
+  if (plan.has(kPlanResetAffinity)) {
+    unsigned char
+        all[1024];  // 8192 CPUs; the kernel cuts it to the cpuset, hence after the cgroups
+    __builtin_memset(all, 0xff, sizeof(all));
+    require(EnterStep::affinity, kernel(__NR_sched_setaffinity, 0, sizeof(all), address(all)));
+  }
+  if (plan.has(kPlanScheduler)) {
+    SchedAttr attr = {sizeof(SchedAttr),         header.scheduler_policy,
+                      header.scheduler_flags,    header.scheduler_nice,
+                      header.scheduler_priority, header.scheduler_runtime,
+                      header.scheduler_deadline, header.scheduler_period};
+    require(EnterStep::scheduler, kernel(__NR_sched_setattr, 0, address(&attr), 0));
+  }
+  if (plan.has(kPlanIoPriority)) {
+    require(EnterStep::io_priority,
+            kernel(__NR_ioprio_set, 1 /* PROCESS */, 0, header.io_priority));
+  }
+}
+
+// Before the namespaces: a cgroup namespace would hide them, and the files are open anyway.
+void join_cgroups(const Plan& plan) {
+  const auto* fds = plan.at<std::uint32_t>(plan.header->cgroup_fds);
+  for (std::uint32_t i = 0; i < plan.header->cgroup_fds.count; ++i) {
+    require(EnterStep::cgroup, kernel(__NR_write, fds[i], address("0"), 1));
+  }
+}
+
+// On pipes that the host's root made, which a user namespace's root could not hand on.
+void give_stdio_to_namespace_root(const Plan& plan) {
+  if (plan.header->stdio_root_uid == kNoFd) return;
+  for (int fd = 0; fd < 3; ++fd) {
+    if (!is_pipe(fd)) continue;
+    require(EnterStep::stdio, kernel(__NR_fchown, fd, plan.header->stdio_root_uid, -1));
+  }
+}
+
+// Through the host's /proc, never through one that the container may have made up. An exec label
+// belongs to the task and is inherited by the clone; it takes effect at the program's execve.
+void set_labels(const Plan& plan) {
+  const PlanHeader& header = *plan.header;
+  if (header.label_exec.count > 0) {
+    require(EnterStep::label, write_file("/proc/self/attr/exec", plan.text(header.label_exec),
+                                         header.label_exec.count));
+  }
+  if (header.label_apparmor.count > 0) {
+    const char* text = plan.text(header.label_apparmor);
+    long result = write_file("/proc/self/attr/apparmor/exec", text, header.label_apparmor.count);
+    if (result == -2 /* ENOENT */) {
+      result = write_file("/proc/self/attr/exec", text, header.label_apparmor.count);
+    }
+    require(EnterStep::label, result);
+  }
+}
+
+// A user namespace last: the others belong to the host's root as often as to the container's. Only
+// where we are nobody on the host (rootless) does it have to come first, that is, in one call.
+void join_namespaces(const Plan& plan) {
+  std::uint64_t wanted = plan.header->namespaces;
+  long pidfd = plan.header->target_pidfd;
+  if (wanted == 0) return;
+  bool user = (wanted & kUserNamespace) != 0;
+  if (user && plan.has(kPlanUserNamespaceFirst)) {
+    require(EnterStep::user_namespace, kernel(__NR_setns, pidfd, static_cast<long>(wanted)));
+  } else {
+    auto others = static_cast<long>(wanted & ~kUserNamespace);
+    if (others != 0) require(EnterStep::namespaces, kernel(__NR_setns, pidfd, others));
+    if (user) {
+      require(EnterStep::user_namespace,
+              kernel(__NR_setns, pidfd, static_cast<long>(kUserNamespace)));
+    }
+  }
+  if (user) {
+    require(EnterStep::user_namespace, kernel(__NR_setresgid, 0, 0, 0));
+    require(EnterStep::user_namespace, kernel(__NR_setresuid, 0, 0, 0));
+    kernel(__NR_prctl, kDumpable, 0);  // changed credentials made us dumpable again
+  }
+}
+
+// Nothing of the host's goes along but 0-2, the status pipe, and the socket that the master of a
+// terminal is sent through.
+void close_descriptors(const Plan& plan) {
+  close_fd(kPlanFd);
+  std::uint32_t from = kPlanFirstFreeFd;
+  if (plan.has(kPlanTty)) {
+    std::uint32_t socket = plan.header->tty_socket;
+    if (socket > from) {
+      require(EnterStep::close_fds, kernel(__NR_close_range, from, socket - 1, 0));
+    }
+    from = socket + 1;
+  }
+  require(EnterStep::close_fds, kernel(__NR_close_range, from, 0xffffffff, 0));
+}
+
+}  // namespace
+
+[[noreturn]] void run(long argc, char** argv) {
+  if (argc != 3) exit_process(2);
+  kernel(__NR_prctl, kDumpable, 0);
+  reset_signals();
+  long report_fd = parse_number(argv[1]);
+  long slot = parse_number(argv[2]);
+  if (report_fd < kPlanFirstFreeFd || slot < 0) exit_process(2);
+  std::uint32_t* report = map_report(report_fd, slot);
+  kernel(__NR_fcntl, kStatusFd, 2 /* F_SETFD */, 1 /* FD_CLOEXEC */);
+
+  Plan plan = load_plan();
+  set_oom_score(plan);
+  raise_rlimits(plan);
+  join_cgroups(plan);
+  set_scheduling(plan);
+  give_stdio_to_namespace_root(plan);
+  set_labels(plan);
+  long parent = kernel(__NR_getppid);
+  join_namespaces(plan);
+  close_descriptors(plan);
+
+  clone_args args = {};
+  args.flags = CLONE_PARENT | CLONE_PARENT_SETTID;
+  args.parent_tid = reinterpret_cast<std::uint64_t>(report);
+  long pid = kernel(__NR_clone3, address(&args), sizeof(args));
+  require(EnterStep::clone, pid);
+  if (pid == 0) run_inside(plan, plan.header->namespaces == 0 ? parent : 0);
+  exit_process(0);
+}
+
+}  // namespace keepwell
+
+// The kernel enters here: argc, then argv, on the stack.
+extern "C" [[noreturn, gnu::used]] void keepwell_enter(long* stack) {
+  keepwell::run(stack[0], reinterpret_cast<char**>(stack + 1));
+}
+
+#if defined(__x86_64__)
+asm(".globl _start\n_start:\n xor %ebp, %ebp\n mov %rsp, %rdi\n and $-16, %rsp\n"
+    " call keepwell_enter\n");
+#else
+asm(".globl _start\n_start:\n mov x29, #0\n mov x0, sp\n bl keepwell_enter\n");
+#endif
