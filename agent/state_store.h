@@ -1,0 +1,70 @@
+// What an agent leaves for the next one, and where:
+//   RUN/state/project.json    the accepted, interpolated configuration
+//   RUN/state/ID.json, .live  each container: everything, and what changes with every probe
+//   RUN/state/events.log      the last events (event_log.h)
+//   DATA/state/ID.json        what must outlive a reboot: operator intent, ids, counters
+// Damaged files are set aside and reported, never fatal. A failed write is reported once per file
+// and tried again with the next change.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "config/result.h"
+#include "config/spec.h"
+#include "config/time.h"
+#include "exporters/container_status.h"
+
+namespace keepwell {
+
+class StateStore {
+ public:
+  // Prepares the state directories below both. Fails where they cannot be made or are not safe.
+  static Result<StateStore> open(const std::string& run_dir, const std::string& data_dir);
+
+  // The accepted configuration. Written by `run` and by a reload.
+  Status save_project(const ProjectSpec& project);
+  Result<ProjectSpec> load_project(std::vector<std::string>& problems) const;
+
+  // Everything that earlier agents left. From an earlier boot, a container has its intent, its
+  // counters and its id; it has no process, and its Instants are reset.
+  std::vector<ContainerStatus> restore(std::vector<std::string>& problems);
+
+  // The boot in which the container's pid was seen; empty: unknown.
+  std::string boot_id(const std::string& id) const;
+
+  // STATUS_CHANGED: everything; else only the live part. NOW is for the pace of copies to DATA.
+  Status save(const ContainerStatus& status, bool status_changed, Instant now);
+
+  // Also to DATA, whatever the pace; for the end of the agent.
+  Status save_all(const std::vector<const ContainerStatus*>& containers);
+
+  void forget(const std::string& id);
+
+  std::uint64_t write_failures() const { return write_failures_; }
+
+ private:
+  struct Entry {
+    std::uint64_t live_sequence = 0;
+    std::string boot_id;
+    std::string intent;  // of the last copy in DATA
+    Instant copied{};
+    bool live_failing = false, status_failing = false, copy_failing = false;
+  };
+
+  StateStore(std::string run_state, std::string data_state, std::string boot_id);
+  Status save_copy(Entry& entry, const ContainerStatus& status, const std::string& text, bool force,
+                   Instant now);
+  Status note(Status status, bool& failing);
+
+  std::string run_state_;
+  std::string data_state_;
+  std::string boot_id_;
+  std::map<std::string, Entry> entries_;
+  std::uint64_t write_failures_ = 0;
+};
+
+}  // namespace keepwell

@@ -1,0 +1,369 @@
+#include "agent/status_record.h"
+
+#include <nlohmann/json.hpp>
+#include <type_traits>
+
+#include "config/spec_json.h"
+
+namespace keepwell {
+
+namespace {
+
+using nlohmann::json;
+
+template <class T>
+struct IsTime : std::false_type {};
+template <class C>
+struct IsTime<std::chrono::time_point<C, Duration>> : std::true_type {};
+template <class T>
+struct IsOptional : std::false_type {};
+template <class T>
+struct IsOptional<std::optional<T>> : std::true_type {};
+template <class T>
+concept List = requires(T list) {
+  list.begin();
+  typename T::value_type;
+} && !std::is_same_v<T, std::string>;
+
+// A WRITER and a READER, each called as visit(name, field) by the lists of fields below.
+class Writer {
+ public:
+  explicit Writer(json& object) : object_(object) { object_ = json::object(); }
+
+  template <class T>
+  void operator()(const char* name, const T& value) {
+    json text = to_json(value);
+    if (!text.is_null()) object_[name] = std::move(text);
+  }
+
+ private:
+  template <class T>
+  static json to_json(const T& value);
+
+  json& object_;
+};
+
+class Reader {
+ public:
+  explicit Reader(const json& object) : object_(object) {}
+
+  template <class T>
+  void operator()(const char* name, T& value) {
+    auto found = object_.find(name);
+    if (found == object_.end()) return;
+    if (!from_json(*found, value) && wrong_.empty()) wrong_ = name;
+  }
+  // The first field whose value has the wrong type; empty: none.
+  const std::string& wrong() const { return wrong_; }
+
+ private:
+  template <class T>
+  static bool from_json(const json& text, T& value);
+
+  const json& object_;
+  std::string wrong_;
+};
+
+template <class V, class S>
+void visit_result(V&& visit, S& result) {
+  visit("outcome", result.outcome);
+  visit("reason", result.reason);
+  visit("exit_code", result.exit_code);
+  visit("started", result.started);
+  visit("ended", result.ended);
+  visit("started_wall", result.started_wall);
+  visit("ended_wall", result.ended_wall);
+  visit("output", result.output);
+  visit("output_bytes", result.output_bytes);
+  visit("cpu", result.cpu);
+  visit("max_rss_bytes", result.max_rss_bytes);
+  visit("start_latency", result.start_latency);
+}
+
+template <class V, class S>
+void visit_durations(V&& visit, S& stats) {
+  visit("buckets", stats.buckets);
+  visit("count", stats.count);
+  visit("sum_seconds", stats.sum_seconds);
+}
+
+template <class V, class S>
+void visit_check(V&& visit, S& check) {
+  visit("status", check.status);
+  visit("failing_streak", check.failing_streak);
+  visit("success_streak", check.success_streak);
+  visit("log", check.log);
+  visit("paused_by_hand", check.paused_by_hand);
+  visit("next_probe", check.next_probe);
+  visit("last_success", check.last_success);
+  visit("flap_ratio", check.flap_ratio);
+  visit("probes_total", check.probes_total);
+  visit("failures_total", check.failures_total);
+  visit("transitions_to_healthy_total", check.transitions_to_healthy_total);
+  visit("transitions_to_unhealthy_total", check.transitions_to_unhealthy_total);
+  visit("output_truncated_total", check.output_truncated_total);
+  visit("output_bytes_total", check.output_bytes_total);
+  visit("voided_total", check.voided_total);
+  visit("cpu_total", check.cpu_total);
+  visit("max_rss_bytes", check.max_rss_bytes);
+  visit("last_start_latency", check.last_start_latency);
+  visit("starting_results", check.starting_results);
+  visit("starting_long_total", check.starting_long_total);
+  visit("duration", check.duration);
+}
+
+template <class V, class S>
+void visit_status(V&& visit, S& status) {
+  visit("id", status.id);
+  visit("name", status.name);
+  visit("project", status.project);
+  visit("replica", status.replica);
+  visit("state", status.state);
+  visit("run", status.run);
+  visit("pid", status.pid);
+  visit("pid_start_ticks", status.pid_start_ticks);
+  visit("exit_code", status.exit_code);
+  visit("exit_known", status.exit_known);
+  visit("oom_killed", status.oom_killed);
+  visit("error", status.error);
+  visit("created", status.created);
+  visit("started", status.started);
+  visit("finished", status.finished);
+  visit("started_mono", status.started_mono);
+  visit("restart_count", status.restart_count);
+  visit("stopped_by_hand", status.stopped_by_hand);
+  visit("backoff", status.backoff);
+  visit("next_start", status.next_start);
+  visit("next_start_wall", status.next_start_wall);
+  visit("stop_cause", status.stop_cause);
+  visit("stop_deadline", status.stop_deadline);
+  visit("by_kill", status.by_kill);
+  visit("start_at_next_run", status.start_at_next_run);
+  visit("restart_event_due", status.restart_event_due);
+  visit("last_restart_reason", status.last_restart_reason);
+  visit("last_restart", status.last_restart);
+  visit("last_restart_detail", status.last_restart_detail);
+  visit("restart_limit_remaining", status.restart_limit_remaining);
+  visit("starts_total", status.starts_total);
+  visit("restarts_total", status.restarts_total);
+  visit("suppressed_total", status.suppressed_total);
+  visit("stop_kills_total", status.stop_kills_total);
+  visit("start_to_healthy", status.start_to_healthy);
+  visit("stop_duration", status.stop_duration);
+}
+
+// What changes with every probe, beside the checks.
+template <class V, class S>
+void visit_live(V&& visit, S& status) {
+  visit("health", status.health);
+  visit("healthy_since", status.healthy_since);
+  visit("restart_times", status.restart_times);
+}
+
+// The highest enumerator of each enum, so that a number from a newer keepwell is refused.
+constexpr int last_of(ServiceState) { return static_cast<int>(ServiceState::failed); }
+constexpr int last_of(StopCause) { return static_cast<int>(StopCause::shutdown); }
+constexpr int last_of(Health) { return static_cast<int>(Health::unhealthy); }
+constexpr int last_of(RestartReason) { return static_cast<int>(RestartReason::watchdog); }
+constexpr int last_of(ProbeOutcome) { return static_cast<int>(ProbeOutcome::voided); }
+constexpr int last_of(FailureReason) { return static_cast<int>(FailureReason::canceled); }
+
+template <class T>
+json Writer::to_json(const T& value) {
+  if constexpr (std::is_enum_v<T>) {
+    return static_cast<int>(value);
+  } else if constexpr (std::is_same_v<T, Duration>) {
+    return value.count();
+  } else if constexpr (IsTime<T>::value) {
+    return value.time_since_epoch().count();
+  } else if constexpr (IsOptional<T>::value) {
+    return value ? to_json(*value) : json();
+  } else if constexpr (std::is_same_v<T, ProbeResult>) {
+    json object;
+    visit_result(Writer(object), value);
+    return object;
+  } else if constexpr (std::is_same_v<T, DurationStats>) {
+    json object;
+    visit_durations(Writer(object), value);
+    return object;
+  } else if constexpr (List<T>) {
+    json array = json::array();
+    for (const auto& element : value) array.push_back(to_json(element));
+    return array;
+  } else {
+    return value;
+  }
+}
+
+template <class T>
+bool Reader::from_json(const json& text, T& value) {
+  if constexpr (std::is_enum_v<T>) {
+    if (!text.is_number_unsigned() || text.get<std::uint64_t>() > last_of(T{})) return false;
+    value = static_cast<T>(text.get<int>());
+    return true;
+  } else if constexpr (std::is_same_v<T, Duration>) {
+    if (!text.is_number_integer()) return false;
+    value = Duration(text.get<std::int64_t>());
+    return true;
+  } else if constexpr (IsTime<T>::value) {
+    if (!text.is_number_integer()) return false;
+    value = T(Duration(text.get<std::int64_t>()));
+    return true;
+  } else if constexpr (IsOptional<T>::value) {
+    typename T::value_type inner{};
+    if (!from_json(text, inner)) return false;
+    value = std::move(inner);
+    return true;
+  } else if constexpr (std::is_same_v<T, ProbeResult> || std::is_same_v<T, DurationStats>) {
+    if (!text.is_object()) return false;
+    Reader reader(text);
+    if constexpr (std::is_same_v<T, ProbeResult>) visit_result(reader, value);
+    if constexpr (std::is_same_v<T, DurationStats>) visit_durations(reader, value);
+    return reader.wrong().empty();
+  } else if constexpr (List<T>) {
+    if (!text.is_array()) return false;
+    if constexpr (requires { value.clear(); }) {
+      value.clear();
+      for (const json& element : text) {
+        if (!from_json(element, value.emplace_back())) return false;
+      }
+    } else {
+      // An array whose size grew since: the rest stays zero.
+      for (std::size_t i = 0; i < text.size() && i < value.size(); ++i) {
+        if (!from_json(text[i], value[i])) return false;
+      }
+    }
+    return true;
+  } else if constexpr (std::is_same_v<T, std::string>) {
+    if (!text.is_string()) return false;
+    value = text.get<std::string>();
+    return true;
+  } else if constexpr (std::is_same_v<T, bool>) {
+    if (!text.is_boolean()) return false;
+    value = text.get<bool>();
+    return true;
+  } else if constexpr (std::is_floating_point_v<T>) {
+    if (!text.is_number()) return false;
+    value = text.get<T>();
+    return true;
+  } else {
+    static_assert(std::is_integral_v<T>);
+    if (!text.is_number_integer()) return false;
+    value = text.get<T>();
+    return true;
+  }
+}
+
+json live_json(const ContainerStatus& status, bool with_outputs) {
+  json object;
+  visit_live(Writer(object), status);
+  object["run"] = status.run;
+  json& checks = object["checks"] = json::object();
+  for (const CheckStatus& check : status.checks) {
+    json& one = checks[check.spec->name];
+    visit_check(Writer(one), check);
+    if (with_outputs) continue;
+    for (json& result : one["log"]) result.erase("output");
+  }
+  return object;
+}
+
+// Probe output may be any bytes; what is no UTF-8 becomes U+FFFD here, as it would in inspect.
+std::string to_text(json& object) {
+  return object.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+Status apply_live(const json& object, ContainerStatus& status) {
+  ContainerStatus changed = status;
+  Reader reader(object);
+  visit_live(reader, changed);
+  if (!reader.wrong().empty()) {
+    return fail(Errc::invalid, "cannot read the live record: its " + reader.wrong() + " is wrong");
+  }
+  auto checks = object.find("checks");
+  if (checks == object.end() || !checks->is_object()) {
+    return fail(Errc::invalid, "cannot read the live record: it has no checks");
+  }
+  for (CheckStatus& check : changed.checks) {
+    auto stored = checks->find(check.spec->name);
+    if (stored == checks->end() || !stored->is_object()) continue;
+    Reader check_reader(*stored);
+    visit_check(check_reader, check);
+    if (!check_reader.wrong().empty()) {
+      return fail(Errc::invalid, "cannot read the live record: the " + check_reader.wrong() +
+                                     " of check " + check.spec->name + " is wrong");
+    }
+  }
+  status = std::move(changed);
+  return {};
+}
+
+}  // namespace
+
+std::string encode_status(const StatusRecord& record) {
+  json object;
+  visit_status(Writer(object), record.status);
+  object["boot_id"] = record.boot_id;
+  object["live_sequence"] = record.live_sequence;
+  ProjectSpec carrier;
+  carrier.services.push_back(*record.status.spec);
+  object["spec"] = project_to_json(carrier);
+  object["live"] = live_json(record.status, true);
+  return to_text(object);
+}
+
+Result<StatusRecord> decode_status(std::string_view text) {
+  json object = json::parse(text, nullptr, false);
+  if (!object.is_object()) return fail(Errc::invalid, "cannot read the record: it is not JSON");
+  StatusRecord record;
+  Reader reader(object);
+  visit_status(reader, record.status);
+  reader("boot_id", record.boot_id);
+  reader("live_sequence", record.live_sequence);
+  if (!reader.wrong().empty()) {
+    return fail(Errc::invalid, "cannot read the record: its " + reader.wrong() + " is wrong");
+  }
+  std::string spec_text;
+  reader("spec", spec_text);
+  if (record.status.id.empty() || spec_text.empty()) {
+    return fail(Errc::invalid, "cannot read the record: it has no id or no spec");
+  }
+  Result<ProjectSpec> carrier = project_from_json(spec_text);
+  if (!carrier) return fail(carrier.error().with("cannot read the record"));
+  if (carrier->services.size() != 1) {
+    return fail(Errc::invalid, "cannot read the record: its spec is not one service");
+  }
+  auto shared = std::make_shared<const ServiceSpec>(std::move(carrier->services[0]));
+  record.status.spec = shared;
+  for (const CheckSpec& check : shared->checks) {
+    record.status.checks.emplace_back().spec = std::shared_ptr<const CheckSpec>(shared, &check);
+  }
+  if (object.contains("live")) {
+    if (Status applied = apply_live(object["live"], record.status); !applied) {
+      return fail(applied.error());
+    }
+  }
+  return record;
+}
+
+std::string encode_live(const ContainerStatus& status, std::size_t limit) {
+  json object = live_json(status, true);
+  std::string text = to_text(object);
+  if (text.size() <= limit) return text;
+  object = live_json(status, false);
+  return to_text(object);
+}
+
+Status decode_live(std::string_view text, ContainerStatus& status) {
+  json object = json::parse(text, nullptr, false);
+  if (!object.is_object()) return fail(Errc::invalid, "cannot read the live record: it is no JSON");
+  std::uint64_t run = 0;
+  Reader reader(object);
+  reader("run", run);
+  if (run != status.run) {
+    return fail(Errc::conflict, "cannot use the live record: it is of another run");
+  }
+  return apply_live(object, status);
+}
+
+}  // namespace keepwell
