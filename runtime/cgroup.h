@@ -74,6 +74,9 @@ struct CgroupRoot {
 Result<CgroupRoot> open_cgroup_root(CgroupLayout layout, const std::string& run_dir,
                                     const std::string& parent = {});
 
+// Removes the root where it is empty; for a clean stop. Best effort.
+void remove_cgroup_root(const CgroupRoot& root);
+
 // linux.cgroupsPath for container ID.
 std::string payload_path(const CgroupRoot& root, std::string_view id);
 
@@ -141,9 +144,10 @@ class CgroupLeaf {
 
  private:
   CgroupLeaf() = default;
+  void open_files(const CgroupRoot& root);
+
   struct Dir {
-    std::string path;         // absolute
-    std::string controllers;  // "" for the v2 one
+    std::string path;  // absolute
     UniqueFd procs;
   };
   std::string path_;       // below every mount
