@@ -1,0 +1,207 @@
+#include "agent/supervisor.h"
+
+#include <algorithm>
+
+#include "agent/supervisor_state.h"
+#include "config/check.h"
+
+namespace keepwell {
+
+Supervisor::Supervisor(std::uint64_t seed) : random_state_(seed) {}
+Supervisor::~Supervisor() = default;
+
+void Supervisor::restore(std::vector<ContainerStatus> stored, Now now,
+                         std::vector<Action>& actions) {
+  KW_CHECK(containers_.empty() && !project_);
+  now_ = now;
+  actions_ = &actions;
+  for (ContainerStatus& status : stored) {
+    if (status.id.empty() || by_id(status.id) != nullptr) continue;
+    if (!status.spec) {
+      auto unknown = std::make_shared<ServiceSpec>();
+      unknown->name = status.name;
+      status.spec = std::move(unknown);
+    }
+    containers_.push_back(std::make_unique<Container>());
+    Container& container = *containers_.back();
+    container.serial = ++last_serial_;
+    container.status = std::move(status);
+    by_id_[container.status.id] = &container;
+    by_serial_[container.serial] = &container;
+    by_service_[container.service()].push_back(&container);
+    take_up(container);
+  }
+  settle();
+  actions_ = nullptr;
+}
+
+void Supervisor::take_up(Container& container) {
+  ContainerStatus& status = container.status;
+  std::erase_if(status.checks, [](const CheckStatus& check) { return !check.spec; });
+  for (CheckStatus& check : status.checks) {
+    check.probe_running = false;
+    CheckRun run;
+    run.slot = ++last_slot_;
+    run.tracker = HealthTracker({.status = check.status,
+                                 .failing_streak = check.failing_streak,
+                                 .success_streak = check.success_streak,
+                                 .starting_results = check.starting_results});
+    container.checks.push_back(std::move(run));
+  }
+  if (container.live()) {
+    container.order_open = true;
+    container.adopting = true;
+    container.stop_began = now_.mono;
+    container.killed = status.stop_deadline && *status.stop_deadline <= now_.mono;
+    actions_->push_back(AdoptContainer{{.start = {.container = container.ref(),
+                                                  .name = status.name,
+                                                  .project = status.project,
+                                                  .spec = status.spec},
+                                        .pid = status.pid,
+                                        .pid_start_ticks = status.pid_start_ticks,
+                                        .boot_id = {}}});
+    return;
+  }
+  if (status.state == ServiceState::backoff) {
+    const Instant at = status.next_start.value_or(now_.mono + status.backoff);
+    timers_.set(key(container.serial, 0, Timer::start), std::max(at, now_.mono));
+  }
+}
+
+void Supervisor::handle(const Input& input, Now now, std::vector<Action>& actions) {
+  now_ = {.mono = std::max(now_.mono, now.mono), .wall = now.wall};
+  actions_ = &actions;
+  void_late_flights();
+  std::visit([this](const auto& what) { on(what); }, input);
+  while (const auto due = timers_.pop(now_.mono)) fire(due->key, due->at);
+  settle();
+  actions_ = nullptr;
+}
+
+void Supervisor::on(const Tick&) {}
+
+void Supervisor::on(const EngineEvent& event) {
+  std::visit([this](const auto& what) { on(what); }, event);
+}
+
+void Supervisor::on(const Shutdown&) {
+  if (shutting_down_) hurry_ = true;
+  if (!shutting_down_) begin_shutdown();
+}
+
+// What follows from the input beyond the container that it named.
+void Supervisor::settle() {
+  start_waiting_probes();
+  dependencies_changed();
+  if (shutting_down_) advance_shutdown();
+}
+
+void Supervisor::fire(DueQueue::Key timer_key, Instant due) {
+  const auto serial = static_cast<std::uint32_t>(timer_key >> 32U);
+  const auto slot = static_cast<std::uint32_t>(timer_key >> 4U) & 0x0fffffffU;
+  const auto timer = static_cast<Timer>(timer_key & 0xfU);
+  const auto found = by_serial_.find(serial);
+  if (found == by_serial_.end()) return;
+  Container& container = *found->second;
+  if (timer == Timer::start) {
+    if (container.status.state == ServiceState::backoff) start_now(container, false);
+    return;
+  }
+  if (timer == Timer::stop) return stop_timer_fired(container);
+  const std::size_t index = container.check_of_slot(slot);
+  if (index == container.checks.size()) return;
+  if (timer == Timer::probe) return probe_due(container, index, due);
+  flight_timer_fired(container.checks[index].probe);
+}
+
+// A Tick that comes this much later than it was asked for means that we, or the whole machine, did
+// not run; what probes did meanwhile was not watched. What is due is then done once, now.
+void Supervisor::void_late_flights() {
+  const auto due = timers_.next();
+  if (!due) return;
+  const Duration late = now_.mono - *due;
+  if (late <= kLatenessMax || flights_.empty()) return;
+  std::vector<ProbeId> ids;
+  for (const auto& [id, flight] : flights_) {
+    const auto found = by_serial_.find(flight->serial);
+    if (found == by_serial_.end()) continue;
+    const std::size_t index = found->second->check_of_slot(flight->slot);
+    if (index == found->second->checks.size()) continue;
+    if (late > found->second->status.checks[index].spec->interval) ids.push_back(id);
+  }
+  std::sort(ids.begin(), ids.end());
+  for (const ProbeId id : ids) void_flight(id);
+}
+
+DueQueue::Key Supervisor::key(std::uint32_t serial, std::uint32_t slot, Timer timer) {
+  return (static_cast<DueQueue::Key>(serial) << 32U) |
+         (static_cast<DueQueue::Key>(slot & 0x0fffffffU) << 4U) | static_cast<DueQueue::Key>(timer);
+}
+
+const ContainerStatus* Supervisor::find(std::string_view id) const {
+  const auto found = by_id_.find(id);
+  return found == by_id_.end() ? nullptr : &found->second->status;
+}
+
+std::vector<const ContainerStatus*> Supervisor::containers() const {
+  std::vector<const ContainerStatus*> all;
+  all.reserve(containers_.size());
+  for (const auto& container : containers_) all.push_back(&container->status);
+  return all;
+}
+
+Supervisor::Container* Supervisor::by_id(std::string_view id) {
+  const auto found = by_id_.find(id);
+  return found == by_id_.end() ? nullptr : found->second;
+}
+
+// The container in the very run that REF names; null for anything stale.
+Supervisor::Container* Supervisor::of(const ContainerRef& ref) {
+  Container* container = by_id(ref.id);
+  return container != nullptr && container->status.run == ref.run ? container : nullptr;
+}
+
+void Supervisor::save(const Container& container, bool status) {
+  actions_->push_back(Save{.id = container.status.id, .status = status});
+}
+
+void Supervisor::reply(std::uint64_t request, Status result) {
+  if (request == 0) return;
+  actions_->push_back(Reply{.request = request, .result = std::move(result)});
+}
+
+// Valid until the next action; the caller adds attributes.
+Event& Supervisor::emit(const Container& container, std::string action) {
+  Event event;
+  event.at = now_.wall;
+  event.action = std::move(action);
+  event.id = container.status.id;
+  event.name = container.status.name;
+  event.project = container.status.project;
+  event.replica = container.status.replica;
+  event.spec = container.status.spec;
+  actions_->push_back(Emit{std::move(event)});
+  return std::get<Emit>(actions_->back()).event;
+}
+
+std::uint64_t Supervisor::random() {  // splitmix64
+  random_state_ += 0x9e3779b97f4a7c15U;
+  std::uint64_t mixed = random_state_;
+  mixed = (mixed ^ (mixed >> 30U)) * 0xbf58476d1ce4e5b9U;
+  mixed = (mixed ^ (mixed >> 27U)) * 0x94d049bb133111ebU;
+  return mixed ^ (mixed >> 31U);
+}
+
+double Supervisor::random_share() { return static_cast<double>(random() >> 11U) * 0x1.0p-53; }
+
+std::string Supervisor::new_id() {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string id;
+  for (int word = 0; word < 4; ++word) {
+    std::uint64_t bits = random();
+    for (int digit = 0; digit < 16; ++digit, bits >>= 4U) id += kDigits[bits & 0xfU];
+  }
+  return id;
+}
+
+}  // namespace keepwell

@@ -1,0 +1,236 @@
+// The whole brain of keepwell, without hands: facts, commands and the time go in, orders come out.
+// It has no clock, no descriptor and no log, so the simulator runs it as it is.
+//
+// A container goes round like this (exporters/container_status.h names the states):
+//
+//   created -> starting -> running <-> paused
+//                 |           | exit, or a stop that was decided: stopping, restarting
+//                 v           v
+//              backoff <- (restart policy) -> exited, failed
+//
+// Three rules hold everywhere:
+//   - What an order relies on is saved before the order is given, and what happened is told before
+//     it is saved. An agent may die between any two actions; the next one is given what was saved
+//     (restore) and goes on without a second copy, a second restart or a lost exit.
+//   - The Engine owes exactly one answer to a start or an adoption (`order_open`). Until it has
+//     come nothing else is asked of the container; what was decided meanwhile is done then.
+//   - An event that names another run of the container, or a probe that is not in flight, is stale
+//     and changes nothing.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "agent/dependency_graph.h"
+#include "agent/supervisor_io.h"
+#include "config/time.h"
+#include "exporters/container_status.h"
+#include "probes/due_queue.h"
+
+namespace keepwell {
+
+// Probes in flight at once; further ones wait their turn. Far above what a healthy host needs: it
+// bounds descriptors and memory when hundreds of checks hang.
+inline constexpr std::size_t kProbesInFlightMax = 512;
+
+// A probe whose program does not run after this long has failed (Docker's guard).
+inline constexpr Duration kProbeStartGuard = std::chrono::seconds(30);
+
+// A killed container or probe that is still there after this long is killed again, and whoever
+// waits for it is told.
+inline constexpr Duration kKillPatience = std::chrono::seconds(10);
+
+// We woke up so much later than asked that results say more about us than about the services.
+inline constexpr Duration kLatenessMax = std::chrono::seconds(5);
+
+// Files with more checks than this have their first probes spread, over this share of the wait.
+inline constexpr std::size_t kChecksBeforeSpread = 50;
+inline constexpr double kSpreadOfMany = 0.5;
+
+class Supervisor {
+ public:
+  // SEED makes ids and jitter; two agents must not share it, two simulations should.
+  explicit Supervisor(std::uint64_t seed);
+  ~Supervisor();
+  Supervisor(const Supervisor&) = delete;
+  Supervisor& operator=(const Supervisor&) = delete;
+
+  // Takes up what an earlier agent had saved. Containers that had a process are adopted; nothing
+  // is emitted, and nothing is started before the first Configure but what was being started.
+  // REQUIRES: called once, before the first handle().
+  void restore(std::vector<ContainerStatus> stored, Now now, std::vector<Action>& actions);
+
+  // Takes one input and appends what is to be done, in this order. A NOW
+  // that went back is taken as standing still.
+  void handle(const Input& input, Now now, std::vector<Action>& actions);
+
+  // When to send the next Tick; none: not before something else happens. After handle() it is later
+  // than the time that was given.
+  std::optional<Instant> next_deadline() const { return timers_.next(); }
+
+  // By full id; null where there is none. Valid until the next handle().
+  const ContainerStatus* find(std::string_view id) const;
+
+  // In the order in which they were created. Valid until the next handle().
+  std::vector<const ContainerStatus*> containers() const;
+
+  // The last accepted configuration; null before the first Configure.
+  const std::shared_ptr<const ProjectSpec>& project() const { return project_; }
+
+  bool shutting_down() const { return shutting_down_; }
+
+  // From due to running, of all probes (kProbeLatenessBounds).
+  const DurationStats& probe_lateness() const { return probe_lateness_; }
+  std::size_t probes_in_flight() const { return flights_.size(); }
+
+  // Whether each exec probe is told as exec_create, exec_start and exec_die; off where nobody
+  // listens.
+  void tell_probes(bool tell) { tell_probes_ = tell; }
+
+ private:
+  struct CheckRun;
+  struct Container;
+  struct Flight;
+  struct Waiter;
+  enum class Timer : std::uint8_t { start, stop, probe, flight };
+  struct Waiting {  // a due probe that found no free place
+    std::uint32_t serial = 0;
+    std::uint32_t slot = 0;
+  };
+
+  // supervisor.cc: inputs, timers, lookups
+  void on(const Tick& tick);
+  void on(const EngineEvent& event);
+  void on(const Shutdown& shutdown);
+  void take_up(Container& container);
+  void settle();
+  void fire(DueQueue::Key key, Instant due);
+  void void_late_flights();
+  void void_flight(ProbeId id);
+  static DueQueue::Key key(std::uint32_t serial, std::uint32_t slot, Timer timer);
+  Container* of(const ContainerRef& ref);
+  Container* by_id(std::string_view id);
+  void save(const Container& container, bool status = true);
+  void reply(std::uint64_t request, Status result);
+  Event& emit(const Container& container, std::string action);
+  std::uint64_t random();
+  double random_share();  // 0 to 1
+  std::string new_id();
+
+  // supervisor_lifecycle.cc: starting, stopping, ending
+  void start_now(Container& container, bool by_hand);
+  void on(const ContainerStarted& event);
+  void on(const ContainerStartFailed& event);
+  void on(const ContainerExited& event);
+  void on(const ContainerPaused& event);
+  void on(const ContainerResumed& event);
+  void on(const ContainerOom& event);
+  void begin_run(Container& container, Instant at, WallTime wall);
+  void stop(Container& container, ServiceState state, StopCause cause, int signal,
+            std::optional<Duration> grace);
+  void send_stop(Container& container);
+  void kill_now(Container& container);
+  void stop_timer_fired(Container& container);
+  void note_end(Container& container, const ContainerExited& event);
+  void after_end(Container& container, ServiceState state, bool failed, RestartReason reason);
+  void start_again(Container& container, StopCause cause);
+  void ask_policy(Container& container, bool failed, RestartReason reason);
+  void enter_backoff(Container& container, RestartReason reason);
+  void rest(Container& container, ServiceState state);
+  void note_decision(Container& container, RestartReason reason, std::string detail);
+  void forget_starts(Container& container);
+  void answer(Container& container, std::uint32_t kinds, const Status& result);
+  void changed(const Container& container);
+
+  // supervisor_commands.cc
+  void on(const Command& command);
+  void command_start(Container& container, const Command& command);
+  void command_stop(Container& container, const Command& command);
+  void command_restart(Container& container, const Command& command);
+  void command_kill(Container& container, const Command& command);
+  void command_pause(Container& container, const Command& command);
+  void command_unpause(Container& container, const Command& command);
+  void command_check(Container& container, const Command& command);
+  void kill_by_hand(Container& container);
+  void cancel_start(Container& container);
+
+  // supervisor_config.cc: configurations, dependencies, the end
+  void on(const Configure& configure);
+  void wake(Container& container);
+  void create(const std::shared_ptr<const ServiceSpec>& spec, int replica,
+              const Container* predecessor);
+  void update(Container& container, const std::shared_ptr<const ServiceSpec>& spec);
+  void retire(Container& container);
+  void settle_config(Container& container);
+  void destroy(Container& container);
+  std::shared_ptr<const ServiceSpec> wanted(const Container& container) const;
+  bool outdated(const Container& container) const;
+  void install_checks(Container& container);
+  void drop_check(Container& container, CheckRun& run);
+  void try_start(Container& container);
+  void dependencies_changed();
+  void restart_dependents();
+  void follow_restart(Container& container, const std::string& service);
+  void begin_shutdown();
+  void mark_for_next_run(Container& container);
+  void advance_shutdown();
+  bool blocked(const std::string& service) const;
+
+  // supervisor_probes.cc
+  void begin_probing(Container& container);
+  void resume_probing(Container& container);
+  void unpause_probing(Container& container);
+  void end_probing(Container& container);
+  void set_check_paused(Container& container, std::size_t index, bool pause);
+  void schedule(Container& container, std::size_t index, Instant at);
+  void probe_due(Container& container, std::size_t index, Instant due);
+  void start_probe(Container& container, std::size_t index);
+  void start_waiting_probes();
+  void tell_probe(const Container& container, const CheckSpec& spec, ProbeId id, const char* action,
+                  std::optional<int> exit_code = std::nullopt);
+  std::string exec_id(ProbeId id) const;
+  void on(const ProbeStarted& event);
+  void on(const ProbeEnded& event);
+  void flight_timer_fired(ProbeId id);
+  void answer_probe(CheckRun& run, bool counted);
+  static ProbeResult result_of(const Flight& flight, const ProbeEnded& event,
+                               const std::string& id);
+  void apply_result(Container& container, std::size_t index, ProbeResult result);
+  void update_health(Container& container, const std::string& check);
+  void act_on_unhealthy(Container& container, std::size_t index, bool transition);
+  double spread_of(const CheckSpec& spec) const;
+
+  std::vector<std::unique_ptr<Container>> containers_;
+  std::unordered_map<std::string_view, Container*> by_id_;  // keys live in the containers
+  std::unordered_map<std::uint32_t, Container*> by_serial_;
+  std::unordered_map<std::string, std::vector<Container*>> by_service_;
+  std::unordered_map<ProbeId, std::unique_ptr<Flight>> flights_;
+  std::vector<Waiting> waiting_;
+  std::size_t waiting_taken_ = 0;  // of waiting_, from its front
+  std::vector<std::string> changed_services_;
+  std::vector<std::uint32_t> fresh_starts_;  // containers that began a run in this handle()
+  DueQueue timers_;
+
+  std::shared_ptr<const ProjectSpec> project_;
+  DependencyGraph graph_;
+  bool spread_all_ = false;
+  bool shutting_down_ = false;
+  bool hurry_ = false;
+  bool all_stopped_told_ = false;
+  bool tell_probes_ = true;
+
+  Now now_{};
+  std::vector<Action>* actions_ = nullptr;
+  std::uint64_t random_state_ = 0;
+  std::uint32_t last_serial_ = 0;
+  std::uint32_t last_slot_ = 0;
+  ProbeId last_probe_ = 0;
+  DurationStats probe_lateness_;
+};
+
+}  // namespace keepwell

@@ -1,0 +1,446 @@
+// Probes: when one starts, what becomes of its end, and what its verdict does to the container.
+#include <algorithm>
+#include <utility>
+
+#include "agent/restart_policy.h"
+#include "agent/supervisor_state.h"
+#include "config/check.h"
+#include "exporters/duration_stats.h"
+#include "probes/probe_output.h"
+#include "probes/probe_schedule.h"
+#include "probes/rollup.h"
+
+namespace keepwell {
+namespace {
+
+std::string command_text(const CheckSpec& spec) {
+  std::string text;
+  if (!spec.test.empty() && spec.test[0] == "CMD-SHELL") text = "/bin/sh -c";
+  for (std::size_t i = 1; i < spec.test.size(); ++i) {
+    if (!text.empty()) text += ' ';
+    text += spec.test[i];
+  }
+  return text;
+}
+
+FailureReason reason_of(ProbeEnded::How how) {
+  switch (how) {
+    case ProbeEnded::How::exited:
+      return FailureReason::exit;
+    case ProbeEnded::How::killed:
+      return FailureReason::timeout;
+    case ProbeEnded::How::start_failed:
+      return FailureReason::spawn;
+    case ProbeEnded::How::refused:
+      return FailureReason::refused;
+    case ProbeEnded::How::reset:
+      return FailureReason::reset;
+    case ProbeEnded::How::dns:
+      return FailureReason::dns;
+    case ProbeEnded::How::tls:
+      return FailureReason::tls;
+    case ProbeEnded::How::http_status:
+      return FailureReason::http_status;
+    case ProbeEnded::How::body:
+      return FailureReason::body;
+    case ProbeEnded::How::grpc_status:
+      return FailureReason::grpc_status;
+    case ProbeEnded::How::container_gone:
+    case ProbeEnded::How::our_fault:
+      return FailureReason::canceled;
+  }
+  return FailureReason::canceled;
+}
+
+std::string joined(const std::string& error, const std::string& output) {
+  if (error.empty()) return output;
+  return output.empty() ? error : error + ": " + output;
+}
+
+std::string first_line(const std::string& output) {
+  return output.substr(0, std::min(output.find('\n'), std::size_t{120}));
+}
+
+}  // namespace
+
+// ---- when
+
+double Supervisor::spread_of(const CheckSpec& spec) const {
+  if (spec.jitter > 0) return spec.jitter;
+  return spread_all_ ? kSpreadOfMany : 0;
+}
+
+void Supervisor::begin_probing(Container& container) {
+  for (std::size_t i = 0; i < container.checks.size(); ++i) {
+    const CheckSpec& spec = *container.status.checks[i].spec;
+    const double phase = phase_of(container.status.name + '/' + spec.name);
+    schedule(container, i, now_.mono + first_wait(spec, spread_of(spec), phase));
+  }
+}
+
+// After an adoption: on as the earlier agent had planned. What has fallen due since comes soon, but
+// not all at once.
+void Supervisor::resume_probing(Container& container) {
+  for (std::size_t i = 0; i < container.checks.size(); ++i) {
+    CheckStatus& check = container.status.checks[i];
+    if (check.status == Health::none) {
+      check.status = Health::starting;
+      container.checks[i].tracker = HealthTracker();
+    }
+    const double phase = phase_of(container.status.name + '/' + check.spec->name);
+    const auto soon = Duration(static_cast<Duration::rep>(
+        phase * static_cast<double>(
+                    std::min<Duration>(check.spec->interval, std::chrono::seconds(1)).count())));
+    const Instant planned = check.next_probe.value_or(now_.mono);
+    schedule(container, i, planned > now_.mono ? planned : now_.mono + soon);
+  }
+  update_health(container, {});
+}
+
+void Supervisor::unpause_probing(Container& container) {
+  const Duration age = now_.mono - container.status.started_mono;
+  for (std::size_t i = 0; i < container.checks.size(); ++i) {
+    const CheckStatus& check = container.status.checks[i];
+    schedule(container, i, now_.mono + next_wait(*check.spec, check.status, age));
+  }
+}
+
+// No verdict changes from here on: what is in flight is killed, and its result is void.
+void Supervisor::end_probing(Container& container) {
+  for (std::size_t i = 0; i < container.checks.size(); ++i) {
+    CheckRun& run = container.checks[i];
+    run.due = false;
+    container.status.checks[i].next_probe.reset();
+    timers_.cancel(key(container.serial, run.slot, Timer::probe));
+    if (run.probe != 0) void_flight(run.probe);
+    for (const std::uint64_t request : std::exchange(run.waiters, {})) {
+      reply(request, fail(Errc::conflict, "container " + container.status.id + " is not running"));
+    }
+  }
+}
+
+void Supervisor::schedule(Container& container, std::size_t index, Instant at) {
+  CheckStatus& check = container.status.checks[index];
+  if (check.paused_by_hand) {
+    check.next_probe.reset();
+    return;
+  }
+  check.next_probe = at;
+  timers_.set(key(container.serial, container.checks[index].slot, Timer::probe), at);
+}
+
+void Supervisor::set_check_paused(Container& container, std::size_t index, bool pause) {
+  CheckStatus& check = container.status.checks[index];
+  CheckRun& run = container.checks[index];
+  if (check.paused_by_hand == pause) return;
+  check.paused_by_hand = pause;
+  run.due = false;
+  if (pause) {
+    timers_.cancel(key(container.serial, run.slot, Timer::probe));
+    check.next_probe.reset();
+    if (run.probe != 0) void_flight(run.probe);
+  } else if (container.status.state == ServiceState::running && !container.pausing &&
+             !container.order_open) {
+    const Duration age = now_.mono - container.status.started_mono;
+    schedule(container, index, now_.mono + next_wait(*check.spec, check.status, age));
+  }
+}
+
+// ---- start
+
+void Supervisor::probe_due(Container& container, std::size_t index, Instant due) {
+  CheckRun& run = container.checks[index];
+  run.due_at = due;
+  if (run.probe != 0 || run.due) {
+    run.due = true;
+    return;
+  }
+  if (flights_.size() >= kProbesInFlightMax) {
+    run.due = true;
+    waiting_.push_back({.serial = container.serial, .slot = run.slot});
+    return;
+  }
+  start_probe(container, index);
+}
+
+void Supervisor::start_waiting_probes() {
+  while (waiting_taken_ < waiting_.size() && flights_.size() < kProbesInFlightMax) {
+    const Waiting waiting = waiting_[waiting_taken_++];
+    const auto found = by_serial_.find(waiting.serial);
+    if (found == by_serial_.end()) continue;
+    const std::size_t index = found->second->check_of_slot(waiting.slot);
+    if (index == found->second->checks.size()) continue;
+    CheckRun& run = found->second->checks[index];
+    if (run.due && run.probe == 0) start_probe(*found->second, index);
+  }
+  if (waiting_taken_ == waiting_.size()) {
+    waiting_.clear();
+    waiting_taken_ = 0;
+  }
+}
+
+void Supervisor::start_probe(Container& container, std::size_t index) {
+  CheckRun& run = container.checks[index];
+  CheckStatus& check = container.status.checks[index];
+  timers_.cancel(key(container.serial, run.slot, Timer::probe));
+  run.due = false;
+  run.probe = ++last_probe_;
+  check.probe_running = true;
+  check.next_probe.reset();
+  auto flight = std::make_unique<Flight>();
+  flight->serial = container.serial;
+  flight->slot = run.slot;
+  flight->run = container.status.run;
+  flight->ordered = now_.mono;
+  flight->ordered_wall = now_.wall;
+  flight->due = run.due_at;
+  flight->timeout = check.spec->timeout;
+  flights_[run.probe] = std::move(flight);
+  timers_.set(key(container.serial, run.slot, Timer::flight), now_.mono + kProbeStartGuard);
+  tell_probe(container, *check.spec, run.probe, "exec_create");
+  actions_->push_back(
+      StartProbe{{.id = run.probe, .container = container.ref(), .check = check.spec}});
+}
+
+// Docker shows each exec probe as an exec of its own.
+void Supervisor::tell_probe(const Container& container, const CheckSpec& spec, ProbeId id,
+                            const char* action, std::optional<int> exit_code) {
+  if (!tell_probes_ || spec.kind != ProbeKind::exec) return;
+  const bool with_command = !exit_code;
+  Event& event = emit(container, with_command ? std::string(action) + ": " + command_text(spec)
+                                              : std::string(action));
+  event.probe = true;
+  event.attributes = {{"execID", exec_id(id)}, {"execType", "healthcheck"}};
+  if (exit_code) event.attributes.emplace_back("exitCode", std::to_string(*exit_code));
+}
+
+std::string Supervisor::exec_id(ProbeId id) const {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string text(64, '0');
+  for (std::size_t i = 0; i < 16; ++i, id >>= 4U) text[63 - i] = kDigits[id & 0xfU];
+  return text;
+}
+
+void Supervisor::on(const ProbeStarted& event) {
+  const auto found = flights_.find(event.probe);
+  if (found == flights_.end() || found->second->started) return;
+  Flight& flight = *found->second;
+  flight.started = event.at;
+  flight.started_wall = event.at_wall;
+  observe(probe_lateness_, event.at - flight.due, kProbeLatenessBounds);
+  Container& container = *by_serial_.at(flight.serial);
+  const std::size_t index = container.check_of_slot(flight.slot);
+  tell_probe(container, *container.status.checks[index].spec, event.probe, "exec_start");
+  if (flight.voided || flight.guard_expired) return;
+  timers_.set(key(flight.serial, flight.slot, Timer::flight), event.at + flight.timeout);
+}
+
+// ---- end
+
+void Supervisor::void_flight(ProbeId id) {
+  Flight& flight = *flights_.at(id);
+  if (flight.voided) return;
+  flight.voided = true;
+  if (!flight.timed_out && !flight.guard_expired) actions_->push_back(KillProbe{id});
+  timers_.set(key(flight.serial, flight.slot, Timer::flight), now_.mono + kKillPatience);
+}
+
+void Supervisor::flight_timer_fired(ProbeId id) {
+  const auto found = flights_.find(id);
+  if (found == flights_.end()) return;
+  Flight& flight = *found->second;
+  if (!flight.voided && !flight.timed_out && !flight.guard_expired) {
+    flight.timed_out = flight.started.has_value();
+    flight.guard_expired = !flight.timed_out;
+  }
+  actions_->push_back(KillProbe{id});
+  timers_.set(key(flight.serial, flight.slot, Timer::flight), now_.mono + kKillPatience);
+}
+
+void Supervisor::on(const ProbeEnded& event) {
+  const auto found = flights_.find(event.probe);
+  if (found == flights_.end()) return;
+  const std::unique_ptr<Flight> flight = std::move(found->second);
+  flights_.erase(found);
+  Container& container = *by_serial_.at(flight->serial);
+  const std::size_t index = container.check_of_slot(flight->slot);
+  KW_CHECK(index < container.checks.size());
+  CheckRun& run = container.checks[index];
+  CheckStatus& check = container.status.checks[index];
+  KW_CHECK(run.probe == event.probe);
+  timers_.cancel(key(container.serial, run.slot, Timer::flight));
+  run.probe = 0;
+  check.probe_running = false;
+  ProbeResult result = result_of(*flight, event, container.status.id);
+  if (flight->run != container.status.run || container.status.state != ServiceState::running ||
+      container.pausing || container.order_open) {
+    result.outcome = ProbeOutcome::voided;
+  }
+  tell_probe(container, *check.spec, event.probe, "exec_die", event.code);
+  answer_probe(run, result.outcome != ProbeOutcome::voided);
+  apply_result(container, index, std::move(result));
+  if (container.status.state != ServiceState::running || container.pausing ||
+      container.order_open || run.probe != 0) {
+    return;
+  }
+  if (run.due) return start_probe(container, index);  // it fell due while this one was ending
+  const Duration age = now_.mono - container.status.started_mono;
+  if (!check.next_probe) {
+    schedule(container, index, now_.mono + next_wait(*check.spec, check.status, age));
+  }
+}
+
+void Supervisor::answer_probe(CheckRun& run, bool counted) {
+  for (const std::uint64_t request : std::exchange(run.waiters, {})) {
+    if (counted) {
+      reply(request, {});
+    } else {
+      reply(request, fail(Errc::unavailable, "cannot probe now: the result does not count"));
+    }
+  }
+}
+
+// What the engine found, in Docker's words.
+ProbeResult Supervisor::result_of(const Flight& flight, const ProbeEnded& event,
+                                  const std::string& id) {
+  using How = ProbeEnded::How;
+  ProbeResult result;
+  result.started = flight.started.value_or(flight.ordered);
+  result.started_wall = flight.started ? flight.started_wall : flight.ordered_wall;
+  result.ended = event.at;
+  result.ended_wall = event.at_wall;
+  result.output_bytes = event.output_bytes;
+  result.cpu = event.cpu;
+  result.max_rss_bytes = event.max_rss_bytes;
+  result.start_latency = flight.started ? *flight.started - flight.ordered : Duration{0};
+  result.reason = reason_of(event.how);
+  std::string output = capped_output(event.output, event.output_bytes);
+  const bool killed = event.how == How::killed;
+  if (flight.voided || event.how == How::our_fault || event.how == How::container_gone ||
+      (killed && !flight.timed_out && !flight.guard_expired)) {
+    result.outcome = ProbeOutcome::voided;
+  } else if (killed && flight.timed_out) {
+    result.outcome = ProbeOutcome::timed_out;
+    result.exit_code = -1;
+    output = timeout_text(flight.timeout, output);
+  } else if (killed || event.how == How::start_failed) {
+    result.outcome = ProbeOutcome::start_failed;
+    result.reason = FailureReason::spawn;
+    result.exit_code = -1;
+    output = killed ? start_guard_text(id) : joined(event.error, output);
+  } else if (event.how == How::exited) {
+    result.exit_code = event.code;
+  } else {  // http, tcp, grpc: the program in the middle is ours, so 1 stands for "failed"
+    result.exit_code = event.code != 0 ? event.code : 1;
+    output = joined(event.error, output);
+  }
+  result.output = std::move(output);
+  return result;
+}
+
+// ---- verdict
+
+void Supervisor::apply_result(Container& container, std::size_t index, ProbeResult result) {
+  ContainerStatus& status = container.status;
+  CheckStatus& check = status.checks[index];
+  CheckRun& run = container.checks[index];
+  observe_probe(check, result);
+  if (result.outcome == ProbeOutcome::voided) return;
+  const int starting_before = check.starting_results;
+  const auto transition = run.tracker.apply(*check.spec, status.started_mono, result);
+  check.log.push_back(std::move(result));
+  if (check.log.size() > kProbeLogMax) check.log.pop_front();
+  check.status = run.tracker.status();
+  check.failing_streak = run.tracker.record().failing_streak;
+  check.success_streak = run.tracker.record().success_streak;
+  check.starting_results = run.tracker.record().starting_results;
+  if (check.starting_results > starting_before && run.tracker.starting_notice()) {
+    check.starting_long_total++;
+    emit(container, "health_starting").attributes = {
+        {"check", check.spec->name}, {"results", std::to_string(check.starting_results)}};
+  }
+  if (transition) {
+    if (transition->to == Health::healthy) {
+      check.transitions_to_healthy_total++;
+      run.acted = false;
+    }
+    if (transition->to == Health::unhealthy) check.transitions_to_unhealthy_total++;
+    update_health(container, check.spec->name);
+  }
+  save(container, transition.has_value());
+  if (check.status == Health::unhealthy) {
+    act_on_unhealthy(container, index, transition.has_value());
+  }
+}
+
+// CHECK: whose result caused it; empty: none did (a start, a reload).
+void Supervisor::update_health(Container& container, const std::string& check) {
+  ContainerStatus& status = container.status;
+  std::vector<CheckVerdict> verdicts;
+  verdicts.reserve(status.checks.size());
+  for (const CheckStatus& each : status.checks) {
+    verdicts.push_back({.role = each.spec->role, .status = each.status});
+  }
+  const Health before = status.health;
+  const Health after = roll_up(verdicts);
+  if (after == before) return;
+  status.health = after;
+  if (before == Health::healthy && status.healthy_since) {
+    const Duration stable = now_.mono - *status.healthy_since;
+    if (stable >= container.spec().restart.reset_after) status.backoff = Duration{0};
+    status.healthy_since.reset();
+  }
+  if (after == Health::healthy) status.healthy_since = now_.mono;
+  if (before == Health::starting && after == Health::healthy) {
+    observe(status.start_to_healthy, now_.mono - status.started_mono, kStartToHealthyBounds);
+  }
+  if (after == Health::healthy || after == Health::unhealthy) {
+    Event& event = emit(container, std::string("health_status: ") + to_string(after));
+    if (!check.empty() && check != kHealthcheckName) {
+      event.attributes.emplace_back("check", check);
+    }
+  }
+  changed(container);
+}
+
+// Asked at every failure while unhealthy, not only at the first: an answer that was missed (the
+// agent died, the policy changed) is then given by the next one.
+void Supervisor::act_on_unhealthy(Container& container, std::size_t index, bool transition) {
+  ContainerStatus& status = container.status;
+  const CheckStatus& check = status.checks[index];
+  CheckRun& run = container.checks[index];
+  if (!acts(check.spec->role) || run.acted || status.stopped_by_hand || shutting_down_ ||
+      status.state != ServiceState::running) {
+    return;
+  }
+  const OnUnhealthy action =
+      unhealthy_action(check.spec->on_unhealthy, container.spec().restart, status.restart_count,
+                       status.restart_times, now_.mono);
+  if (action == OnUnhealthy::none || action == OnUnhealthy::policy) return;
+  if (check.spec->observe) {
+    if (transition) status.suppressed_total[static_cast<std::size_t>(SuppressReason::observe)]++;
+    return;
+  }
+  run.acted = true;
+  std::string detail = check.spec->name + " failed " + std::to_string(check.failing_streak) +
+                       (check.failing_streak == 1 ? " time" : " times");
+  if (!check.log.empty()) detail += ": " + first_line(check.log.back().output);
+  if (action == OnUnhealthy::stop) {
+    return stop(container, ServiceState::stopping, StopCause::unhealthy, 0, std::nullopt);
+  }
+  note_decision(container, RestartReason::unhealthy, std::move(detail));
+  status.restart_event_due = true;
+  if (action == OnUnhealthy::restart) {
+    return stop(container, ServiceState::restarting, StopCause::unhealthy, 0, std::nullopt);
+  }
+  status.state = ServiceState::stopping;
+  status.stop_cause = StopCause::none;
+  status.by_kill = true;
+  status.stop_deadline = now_.mono;
+  container.stop_began = now_.mono;
+  save(container);
+  changed(container);
+  kill_now(container);
+}
+
+}  // namespace keepwell
