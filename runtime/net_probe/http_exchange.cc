@@ -1,0 +1,145 @@
+#include "runtime/net_probe/http_exchange.h"
+
+#include <re2/re2.h>
+
+#include <algorithm>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/string_body.hpp>
+
+namespace keepwell {
+
+namespace http = boost::beast::http;
+
+namespace {
+
+constexpr std::uint32_t kHeadBytesMax = 16 * 1024;
+constexpr std::size_t kUnparsedBytesMax = kHeadBytesMax + kNetBodyBytesMax;
+
+bool is_default_port(const HttpCheck& check) {
+  return check.port == (check.scheme == "https" ? 443 : 80);
+}
+
+std::string host_header(const HttpCheck& check) {
+  std::string host = check.tls_server_name.empty() ? check.host : check.tls_server_name;
+  if (host.find(':') != std::string::npos) host = "[" + host + "]";
+  if (!is_default_port(check)) host += ":" + std::to_string(check.port);
+  return host;
+}
+
+bool iequals(std::string_view a, std::string_view b) {
+  auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c; };
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [&](char x, char y) { return lower(x) == lower(y); });
+}
+
+}  // namespace
+
+struct HttpExchange::Parser {
+  http::response_parser<http::string_body> response;
+  std::string pending;  // bytes that Beast wants to see again, with more behind them
+
+  Parser() {
+    response.header_limit(kHeadBytesMax);
+    response.body_limit(std::uint64_t{1}
+                        << 62);  // bounded by what we feed; "none" is broken in 1.74
+    response.eager(true);
+  }
+};
+
+HttpExchange::HttpExchange(const HttpCheck& check)
+    : check_(&check), parser_(std::make_unique<Parser>()) {
+  parser_->response.skip(check.method == "HEAD");
+}
+HttpExchange::~HttpExchange() = default;
+
+std::string HttpExchange::request() const {
+  std::string text = check_->method + " " + check_->path + " HTTP/1.1\r\n";
+  bool host = false, agent = false, accept = false;
+  for (const auto& [name, value] : check_->headers) {
+    text.append(name).append(": ").append(value).append("\r\n");
+    host |= iequals(name, "host");
+    agent |= iequals(name, "user-agent");
+    accept |= iequals(name, "accept");
+  }
+  if (!host) text += "Host: " + host_header(*check_) + "\r\n";
+  if (!agent) text += "User-Agent: keepwell/" KEEPWELL_VERSION "\r\n";
+  if (!accept) text += "Accept: */*\r\n";
+  return text + "Connection: close\r\n\r\n";
+}
+
+std::optional<NetVerdict> HttpExchange::receive(std::string_view bytes) {
+  std::string& pending = parser_->pending;
+  pending.append(bytes);
+  auto& response = parser_->response;
+  while (!pending.empty() && !response.is_done()) {
+    boost::beast::error_code error;
+    std::size_t used = response.put(boost::asio::buffer(pending.data(), pending.size()), error);
+    pending.erase(0, used);
+    if (error == http::error::need_more) break;
+    if (error)
+      return NetVerdict{ProbeEnded::How::http_status,
+                        "cannot understand the HTTP response: " + error.message()};
+    if (used == 0) break;
+  }
+  if (!response.is_header_done()) {
+    if (pending.size() > kUnparsedBytesMax)
+      return NetVerdict{ProbeEnded::How::http_status,
+                        "cannot understand the HTTP response: its head has no end"};
+    return std::nullopt;
+  }
+  if (auto verdict = judge_head()) return verdict;
+  if (response.is_done() || response.get().body().size() >= kNetBodyBytesMax ||
+      pending.size() > kUnparsedBytesMax)
+    return judge_body();
+  return std::nullopt;
+}
+
+NetVerdict HttpExchange::end() {
+  auto& response = parser_->response;
+  if (!response.is_header_done())
+    return {ProbeEnded::How::reset, "the connection was closed before a response came"};
+  boost::beast::error_code error;
+  response.put_eof(error);
+  if (error)
+    return {ProbeEnded::How::reset,
+            "the connection was closed in the middle of the body; " + seen()};
+  return judge_body();
+}
+
+// A wrong status is known before the body; a right one is enough where no body is asked for.
+std::optional<NetVerdict> HttpExchange::judge_head() const {
+  int status = static_cast<int>(parser_->response.get().result_int());
+  bool wanted = std::any_of(
+      check_->statuses.begin(), check_->statuses.end(),
+      [&](const auto& range) { return status >= range.first && status <= range.second; });
+  if (!wanted) return NetVerdict{ProbeEnded::How::http_status, seen()};
+  if (check_->body_regex.empty()) return NetVerdict{ProbeEnded::How::exited, seen()};
+  return std::nullopt;
+}
+
+NetVerdict HttpExchange::judge_body() const {
+  re2::RE2 pattern(check_->body_regex, re2::RE2::Quiet);
+  const std::string& body = parser_->response.get().body();
+  std::size_t length = std::min(body.size(), kNetBodyBytesMax);
+  if (re2::RE2::PartialMatch(re2::StringPiece(body.data(), length), pattern))
+    return {ProbeEnded::How::exited, seen()};
+  return {ProbeEnded::How::body, "the body does not match " + check_->body_regex + "; " + seen()};
+}
+
+std::string HttpExchange::seen() const {
+  const auto& response = parser_->response.get();
+  std::string text = "HTTP " + std::to_string(response.result_int());
+  if (!response.reason().empty()) text += " " + std::string(response.reason());
+  if (!response.body().empty()) text += "\n" + response.body().substr(0, kNetBodyBytesMax);
+  return text;
+}
+
+std::optional<std::string> body_regex_fault(const std::string& pattern) {
+  re2::RE2::Options options(re2::RE2::Quiet);
+  options.set_max_mem(1 << 20);
+  re2::RE2 compiled(pattern, options);
+  if (compiled.ok()) return std::nullopt;
+  return compiled.error();
+}
+
+}  // namespace keepwell
