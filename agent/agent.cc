@@ -1,0 +1,287 @@
+#include "agent/agent.h"
+
+#include <csignal>
+#include <random>
+#include <set>
+#include <utility>
+
+#include "agent/api/api.h"
+#include "agent/driver.h"
+#include "agent/log.h"
+#include "config/spec_json.h"
+#include "exporters/metrics_text.h"
+#include "runtime/host_info.h"
+#include "runtime/keeper_client.h"
+#include "runtime/launch.h"
+#include "runtime/linux_engine.h"
+#include "runtime/listener.h"
+#include "runtime/loop.h"
+
+namespace keepwell {
+
+namespace {
+
+std::uint64_t random_seed() {
+  std::random_device device;
+  return (static_cast<std::uint64_t>(device()) << 32) | device();
+}
+
+VersionFacts version_facts(const HostInfo& host) {
+  VersionFacts facts;
+  facts.version = KEEPWELL_VERSION;
+  facts.arch = host.machine == "x86_64"    ? "amd64"
+               : host.machine == "aarch64" ? "arm64"
+                                           : host.machine;
+  facts.kernel = host.kernel;
+  facts.libuv = libuv_version();
+  return facts;
+}
+
+}  // namespace
+
+Agent::Agent(Loop& loop, StateStore store, const std::string& run_dir, ProjectSpec project)
+    : loop_(loop),
+      store_(std::move(store)),
+      event_log_(run_dir + "/state"),
+      accepted_(std::make_shared<const ProjectSpec>(std::move(project))) {}
+
+Agent::~Agent() {
+  // Connections and probes refer to the parts below them.
+  api_.reset();
+  driver_.reset();
+  engine_.reset();
+  keeper_.reset();
+}
+
+Result<std::unique_ptr<Agent>> Agent::open(Loop& loop, const AgentOptions& options) {
+  Result<StateStore> store = StateStore::open(options.run_dir, options.data_dir);
+  if (!store) return fail(store.error());
+  std::vector<std::string> problems;
+  Result<ProjectSpec> project = store->load_project(problems);
+  if (!project) return fail(project.error());
+  open_log(project->log);
+  for (const std::string& problem : problems) log_warning(problem);
+  std::unique_ptr<Agent> agent(
+      new Agent(loop, std::move(*store), options.run_dir, std::move(*project)));
+  if (Status opened = agent->open_parts(options); !opened) return fail(opened.error());
+  if (Status opened = agent->open_server(options); !opened) return fail(opened.error());
+  return agent;
+}
+
+Status Agent::open_parts(const AgentOptions& options) {
+  Result<UniqueFd> lock = take_lock(options.data_dir);
+  if (!lock) return fail(lock.error());
+  data_lock_ = std::move(*lock);
+
+  KeeperClient::Handlers handlers;
+  handlers.on_signal = [this](int signal) { on_signal(signal); };
+  handlers.on_lost = [this](const Error& error) {
+    log_error(error.text + "; containers go on, `keepwell run` takes them up again");
+    exit_code_ = 1;
+    loop_.stop();
+  };
+  auto keeper = KeeperClient::open(loop_, UniqueFd(options.keeper_fd), std::move(handlers));
+  if (!keeper) return fail(keeper.error());
+  keeper_ = std::move(*keeper);
+
+  LinuxEngineOptions engine_options;
+  engine_options.run_dir = options.run_dir;
+  engine_options.data_dir = options.data_dir;
+  engine_options.runtime = accepted_->runtime;
+  engine_options.on_event = [this](const EngineEvent& event) { driver_->submit(Input(event)); };
+  engine_options.on_warning = [](const std::string& text) { log_warning(text); };
+  auto engine = LinuxEngine::open(loop_, *keeper_, std::move(engine_options));
+  if (!engine) return fail(engine.error());
+  engine_ = std::move(*engine);
+
+  Driver::Parts parts;
+  parts.loop = &loop_;
+  parts.engine = engine_.get();
+  parts.store = &store_;
+  parts.events = &events_;
+  parts.event_log = &event_log_;
+  parts.stats = &stats_;
+  driver_ = std::make_unique<Driver>(parts, random_seed(), [this] { finish(0); });
+  return {};
+}
+
+Status Agent::open_server(const AgentOptions& options) {
+  Result<UniqueFd> metrics = listen_tcp(accepted_->metrics.listen);
+  if (!metrics)
+    return fail(metrics.error().with("cannot serve metrics (x-keepwell.metrics.listen)"));
+  log_info("metrics on http://" + local_address(metrics->get()) + "/metrics");
+  stats_.version = KEEPWELL_VERSION;
+  stats_.libuv = libuv_version();
+  api_ = std::make_unique<ApiServer>(context());
+  if (Status served = api_->serve_metrics(std::move(*metrics)); !served) return served;
+  return api_->serve_api(UniqueFd(options.listen_fd));
+}
+
+void Agent::start() {
+  std::deque<Event> history = event_log_.load();
+  std::uint64_t last = history.empty() ? 0 : history.back().sequence;
+  events_.restore(std::move(history), last);
+  driver_->restore();
+  std::set<std::string> known;
+  for (const ContainerStatus* status : driver_->supervisor().containers()) known.insert(status->id);
+  engine_->clean_leftovers(known);
+  stats_.config_last_reload = Loop::now().wall;
+  driver_->submit(Configure{accepted_});
+  keeper_->ready();
+  log_info("keepwell " KEEPWELL_VERSION " supervises " +
+           std::to_string(accepted_->services.size()) + " services of " + accepted_->name);
+}
+
+void Agent::on_signal(int signal) {
+  if (signal == SIGHUP) {
+    log_warning("SIGHUP: reload with `keepwell reload`");
+    return;
+  }
+  if (accepted_->on_exit == OnExit::leave) {
+    log_info("ending; the containers go on (x-keepwell.on_exit: leave)");
+    driver_->save_all();
+    finish(0);
+    return;
+  }
+  log_info(driver_->supervisor().shutting_down() ? "stopping everything at once"
+                                                 : "stopping everything");
+  driver_->submit(Shutdown{});
+}
+
+void Agent::finish(int exit_code) {
+  exit_code_ = exit_code;
+  if (accepted_->on_exit == OnExit::stop) engine_->unmount_all();
+  keeper_->stopping(exit_code);
+  loop_.stop();
+}
+
+ApiContext Agent::context() {
+  ApiContext api;
+  api.loop = &loop_;
+  api.events = &events_;
+  api.stats = &stats_;
+  api.containers = [this] { return driver_->supervisor().containers(); };
+  api.project = [this] { return driver_->supervisor().project(); };
+  api.facts = [this](const ContainerStatus& status) { return facts(status); };
+  api.host = [this] { return host(); };
+  api.submit = [this](Command command, std::function<void(Status)> on_done) {
+    driver_->submit(std::move(command), std::move(on_done));
+  };
+  api.metrics = [this](const std::string& accept, std::string& type) {
+    return metrics(accept, type);
+  };
+  api.not_ready = [this] {
+    return driver_->adopting() ? std::string("services are still being adopted") : std::string();
+  };
+  api.not_alive = [] { return std::string(); };
+  api.reload = [this](const std::string& body, const std::function<void(Status)>& on_done) {
+    reload(body, on_done);
+  };
+  api.log_path = [this](const ContainerStatus& status) { return engine_->log_path(status.id); };
+  api.sample = [this](const ContainerStatus& status) { return sample(status); };
+  api.pids = [this](const ContainerStatus& status) -> Result<std::vector<int>> {
+    return engine_->pids(status.id);
+  };
+  return api;
+}
+
+RuntimeFacts Agent::facts(const ContainerStatus& status) const {
+  RuntimeFacts facts;
+  facts.log_path = engine_->log_path(status.id);
+  facts.project_file = accepted_->file;
+  if (status.spec->runtime == RuntimeKind::oci) {
+    facts.oci_runtime = engine_->runtime_name().substr(0, engine_->runtime_name().find(' '));
+    facts.driver = "rootfs";
+  }
+  return facts;
+}
+
+HostFacts Agent::host() const {
+  HostInfo info = read_host_info();
+  HostFacts facts;
+  facts.version = version_facts(info);
+  facts.host_id = info.machine_id;
+  facts.hostname = info.hostname;
+  facts.cpus = info.cpus;
+  facts.memory_bytes = info.memory_bytes;
+  facts.operating_system = info.operating_system;
+  facts.architecture = info.machine;
+  facts.cgroup_driver = "cgroupfs";
+  facts.cgroup_version = info.cgroup_v2 ? 2 : 1;
+  facts.data_dir = accepted_->data_dir;
+  std::string runtime = engine_->runtime_name();
+  facts.default_runtime = runtime.empty() ? "process" : runtime.substr(0, runtime.find(' '));
+  if (!runtime.empty()) facts.version.components[facts.default_runtime] = runtime;
+  facts.security_options = {"name=seccomp,profile=builtin"};
+  facts.open_fds = static_cast<int>(read_self_usage().open_fds);
+  facts.now = Loop::now().wall;
+  return facts;
+}
+
+std::string Agent::metrics(const std::string& accept, std::string& content_type) {
+  SelfUsage usage = read_self_usage();
+  stats_.process = ProcessStats{.cpu_seconds = usage.cpu_seconds,
+                                .resident_bytes = usage.resident_bytes,
+                                .virtual_bytes = usage.virtual_bytes,
+                                .open_fds = usage.open_fds,
+                                .max_fds = usage.max_fds,
+                                .start_time_seconds = usage.start_time_seconds};
+  stats_.probe_lateness = driver_->supervisor().probe_lateness();
+  MetricsFormat format = metrics_format_for(accept);
+  content_type = metrics_content_type(format);
+  std::vector<const ContainerStatus*> containers = driver_->supervisor().containers();
+  return render_metrics({.containers = containers, .agent = &stats_, .spec = accepted_->metrics},
+                        format);
+}
+
+Result<ContainerStats> Agent::sample(const ContainerStatus& status) const {
+  Result<CgroupStats> read = engine_->stats(status.id);
+  if (!read) return fail(read.error());
+  HostInfo info = read_host_info();
+  auto ns = [](Duration value) { return static_cast<std::uint64_t>(value.count()); };
+  ContainerStats stats;
+  stats.at = Loop::now().wall;
+  stats.cpu_ns = ns(read->cpu);
+  stats.cpu_user_ns = ns(read->cpu_user);
+  stats.cpu_kernel_ns = ns(read->cpu_system);
+  stats.throttled_ns = ns(read->cpu_throttled);
+  stats.system_cpu_ns = read_system_cpu_ns();
+  stats.online_cpus = info.cpus;
+  stats.memory_bytes = read->memory_bytes;
+  stats.memory_limit_bytes = read->memory_limit_bytes.value_or(info.memory_bytes);
+  stats.memory_stats[info.cgroup_v2 ? "inactive_file" : "total_inactive_file"] =
+      read->memory_inactive_file_bytes;
+  stats.cgroup_v2 = info.cgroup_v2;
+  stats.pids = read->pids;
+  stats.pids_limit = read->pids_limit.value_or(0);
+  stats.block.push_back({.read_bytes = read->io_read_bytes, .write_bytes = read->io_write_bytes});
+  return stats;
+}
+
+void Agent::reload(const std::string& body, const std::function<void(Status)>& on_done) {
+  ++stats_.config_reloads_total;
+  auto refuse = [&](const Error& error) {
+    ++stats_.config_reload_failures_total;
+    log_error(error.text + "; nothing was changed");
+    on_done(fail(error));
+  };
+  Result<ProjectSpec> project = project_from_json(body);
+  if (!project) return refuse(project.error().with("cannot reload"));
+  if (project->run_dir != accepted_->run_dir || project->data_dir != accepted_->data_dir ||
+      project->metrics.listen != accepted_->metrics.listen) {
+    return refuse({Errc::invalid,
+                   "cannot reload: run_dir, data_dir and metrics.listen change only with a restart "
+                   "of keepwell"});
+  }
+  if (Status saved = store_.save_project(*project); !saved) {
+    return refuse(saved.error().with("cannot reload"));
+  }
+  accepted_ = std::make_shared<const ProjectSpec>(std::move(*project));
+  open_log(accepted_->log);
+  stats_.config_last_reload = Loop::now().wall;
+  driver_->submit(Configure{accepted_});
+  log_info("reloaded: " + std::to_string(accepted_->services.size()) + " services");
+  on_done({});
+}
+
+}  // namespace keepwell

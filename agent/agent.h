@@ -1,0 +1,71 @@
+// The agent program: everything that lives between the keeper's hello and the last goodbye. It owns
+// the parts, joins them with each other, and turns the keeper's signals into inputs.
+//
+//   Result<std::unique_ptr<Agent>> agent = Agent::open(loop, options);
+//   (*agent)->start();       // restores, configures, says ready
+//   loop.run();              // until everything was stopped, or the keeper is gone
+//   return (*agent)->exit_code();
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "agent/api/context.h"
+#include "agent/cli/commands.h"
+#include "agent/event_bus.h"
+#include "agent/event_log.h"
+#include "agent/state_store.h"
+#include "config/result.h"
+#include "exporters/agent_stats.h"
+#include "runtime/unique_fd.h"
+
+namespace keepwell {
+
+class ApiServer;
+class Driver;
+class KeeperClient;
+class LinuxEngine;
+class Loop;
+
+class Agent {
+ public:
+  // Takes the accepted configuration, the data directory's lock, the keeper's descriptors and the
+  // metrics port; nothing is started yet. Fails, saying what is in the way, with nothing changed.
+  static Result<std::unique_ptr<Agent>> open(Loop& loop, const AgentOptions& options);
+  ~Agent();
+  Agent(const Agent&) = delete;
+  Agent& operator=(const Agent&) = delete;
+
+  void start();
+
+  int exit_code() const { return exit_code_; }
+
+ private:
+  Agent(Loop& loop, StateStore store, const std::string& run_dir, ProjectSpec project);
+  Status open_parts(const AgentOptions& options);
+  Status open_server(const AgentOptions& options);
+  ApiContext context();
+  void on_signal(int signal);
+  void finish(int exit_code);
+  RuntimeFacts facts(const ContainerStatus& status) const;
+  HostFacts host() const;
+  std::string metrics(const std::string& accept, std::string& content_type);
+  Result<ContainerStats> sample(const ContainerStatus& status) const;
+  void reload(const std::string& body, const std::function<void(Status)>& on_done);
+
+  Loop& loop_;
+  StateStore store_;
+  EventLog event_log_;
+  EventBus events_;
+  AgentStats stats_;
+  std::shared_ptr<const ProjectSpec> accepted_;  // what start() configures
+  UniqueFd data_lock_;
+  UniqueFd metrics_listener_;
+  std::unique_ptr<KeeperClient> keeper_;
+  std::unique_ptr<LinuxEngine> engine_;
+  std::unique_ptr<Driver> driver_;
+  std::unique_ptr<ApiServer> api_;
+  int exit_code_ = 0;
+};
+
+}  // namespace keepwell
