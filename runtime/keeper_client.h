@@ -14,8 +14,8 @@
 
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -25,6 +25,7 @@
 #include "runtime/fd_watch.h"
 #include "runtime/timer.h"
 #include "runtime/unique_fd.h"
+#include "runtime/wire_socket.h"
 
 namespace keepwell {
 
@@ -106,8 +107,11 @@ class KeeperClient {
  public:
   struct Handlers {
     std::function<void(int)> on_signal;  // SIGTERM, SIGINT, SIGHUP sent to the keeper, each once
-    std::function<void(Error)>
-        on_lost;  // the keeper is gone; PDEATHSIG is about to end this process too
+    // A durable child ordered by an agent before this one that began only now (its helper was
+    // slow); as one of inherited().children otherwise.
+    std::function<void(InheritedChild)> on_late_child;
+    // The keeper is gone; PDEATHSIG is about to end this process too. Nothing more is called.
+    std::function<void(Error)> on_lost;
   };
 
   // Takes over CONTROL and waits (at most 10 s, blocking: the keeper has it ready) for what the
@@ -178,25 +182,31 @@ class KeeperClient {
   void stats(std::function<void(Result<KeeperStats>)> on_stats);
 
  private:
-  struct Pending;  // spawns and questions under way
-  struct Message;
+  struct Questions;  // what the keeper still has to answer
   KeeperClient(Loop& loop, UniqueFd control, Handlers handlers);
   Status receive_hello();
   Status start();
   void receive();
-  void dispatch(Message& message);
-  void send(Message message);
-  void flush();
+  void dispatch(wire::Datagram& message);
+  void on_started(SpawnId id, pid_t pid, wire::Datagram& message);
+  void on_failed(SpawnId id, Error error);
+  void on_exited(wire::Datagram& message);
+  void on_answer(wire::Datagram& message);
+  void on_child(wire::Datagram& message);
+  SpawnId next_id();
+  void send(std::string message, std::span<const int> fds = {});
+  void send_now(std::string message);
   void lost(Error error);
+  void run_later();
 
-  Loop* loop_;
   UniqueFd control_;
   Handlers handlers_;
   Inherited inherited_;
   FdWatch watch_;
-  Timer later_;
-  std::uint64_t next_id_ = 1;
-  std::unique_ptr<Pending> pending_;
+  Timer later_;  // for callbacks that are due at once
+  wire::Outbox outbox_;
+  std::uint64_t counter_ = 0;
+  std::unique_ptr<Questions> questions_;
   std::shared_ptr<bool> alive_;
 };
 

@@ -1,0 +1,159 @@
+#include "runtime/keeper/launch.h"
+
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <linux/memfd.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+
+#include "runtime/keeper_protocol.h"
+
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x0010U  // Linux 6.3; before it every memfd was executable
+#endif
+
+namespace keepwell {
+namespace {
+
+constexpr int kHighFd = static_cast<int>(wire::kFdsMax) + 2;
+
+rlimit original_limit{};
+bool limit_raised = false;
+
+// ---- from here on: what runs between vfork and exec. System calls on memory prepared before.
+
+bool place(std::span<int> fds, int first) {
+  int end = first + static_cast<int>(fds.size());
+  for (int& fd : fds) {  // out of the way first, so that any order of numbers works
+    if (fd < end && (fd = fcntl(fd, F_DUPFD_CLOEXEC, kHighFd)) < 0) return false;
+  }
+  for (int i = 0; i < static_cast<int>(fds.size()); ++i) {
+    if (dup2(fds[static_cast<std::size_t>(i)], first + i) < 0) return false;
+  }
+  return close_range(static_cast<unsigned>(end), ~0U, CLOSE_RANGE_CLOEXEC) == 0;
+}
+
+void restore_limit() {
+  if (limit_raised) setrlimit(RLIMIT_NOFILE, &original_limit);
+}
+
+// The address space is the keeper's: ERROR_OUT is how the child says why it could not exec.
+__attribute__((noinline)) pid_t vfork_enter(int program, std::span<int> fds, char* const* argv,
+                                            char* const* env, volatile int* error_out) {
+  pid_t pid = vfork();
+  if (pid != 0) return pid;
+  if (place(fds, 0)) {
+    restore_limit();
+    syscall(SYS_execveat, program, "", argv, env, AT_EMPTY_PATH);
+  }
+  *error_out = errno;
+  _exit(127);
+}
+
+__attribute__((noinline)) pid_t vfork_attendant(const char* path, std::span<int> fds,
+                                                char* const* argv, pid_t parent,
+                                                volatile int* error_out) {
+  pid_t pid = vfork();
+  if (pid != 0) return pid;
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != parent) _exit(127);  // the keeper died before that took effect
+  setsid();                             // the terminal's signals are the keeper's alone
+  if (place(fds, wire::kControlFd)) {
+    restore_limit();
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, nullptr);
+    execve(path, argv, environ);
+  }
+  *error_out = errno;
+  _exit(127);
+}
+
+// ---- back in the keeper
+
+pid_t outcome(pid_t pid, int saved_errno, int child_error) {
+  if (pid < 0) return -saved_errno;
+  if (child_error == 0) return pid;
+  int status = 0;
+  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  return -child_error;
+}
+
+}  // namespace
+
+UniqueFd load_program(const std::string& path) {
+  UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) return {};
+  struct stat st {};
+  if (fstat(file.get(), &st) != 0) return {};
+  constexpr unsigned kFlags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+  UniqueFd memory(memfd_create("enter", kFlags | MFD_EXEC));
+  if (!memory && errno == EINVAL) memory.reset(memfd_create("enter", kFlags));
+  if (!memory) return move_up(std::move(file));
+  off_t at = 0;
+  while (at < st.st_size) {
+    ssize_t n = sendfile(memory.get(), file.get(), &at, static_cast<std::size_t>(st.st_size - at));
+    if (n <= 0) return {};
+  }
+  constexpr int kSeals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+  if (fchmod(memory.get(), 0555) != 0 || fcntl(memory.get(), F_ADD_SEALS, kSeals) != 0) return {};
+  return move_up(std::move(memory));
+}
+
+void raise_descriptor_limit() {
+  if (getrlimit(RLIMIT_NOFILE, &original_limit) != 0) return;
+  rlimit raised{original_limit.rlim_max, original_limit.rlim_max};
+  limit_raised = setrlimit(RLIMIT_NOFILE, &raised) == 0;
+}
+
+std::uint64_t original_descriptor_limit() { return original_limit.rlim_cur; }
+
+void set_original_descriptor_limit(std::uint64_t soft) { original_limit.rlim_cur = soft; }
+
+UniqueFd move_up(UniqueFd fd) {
+  if (fd.get() >= kHighFd) return fd;
+  return UniqueFd(fcntl(fd.get(), F_DUPFD_CLOEXEC, kHighFd));
+}
+
+pid_t launch_enter(int program, std::span<const int> fds, int report, int slot) {
+  std::vector<int> sources(fds.begin(), fds.end());
+  sources.push_back(report);
+  std::array<char, 12> count{};
+  std::array<char, 12> slot_text{};
+  std::snprintf(count.data(), count.size(), "%zu", fds.size());
+  std::snprintf(slot_text.data(), slot_text.size(), "%d", slot);
+  std::string name = "keepwell-enter";
+  std::array<char*, 4> argv{name.data(), count.data(), slot_text.data(), nullptr};
+  std::array<char*, 1> env{nullptr};
+  volatile int child_error = 0;
+  pid_t pid = vfork_enter(program, sources, argv.data(), env.data(), &child_error);
+  return outcome(pid, errno, child_error);
+}
+
+pid_t launch_attendant(const std::vector<std::string>& argv, std::span<const int> fds) {
+  std::vector<int> sources(fds.begin(), fds.end());
+  std::vector<char*> arguments;
+  for (const std::string& argument : argv) {
+    arguments.push_back(const_cast<char*>(argument.c_str()));  // execve does not write to them
+  }
+  arguments.push_back(nullptr);
+  volatile int child_error = 0;
+  pid_t pid =
+      vfork_attendant(argv.front().c_str(), sources, arguments.data(), getpid(), &child_error);
+  return outcome(pid, errno, child_error);
+}
+
+}  // namespace keepwell

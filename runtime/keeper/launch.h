@@ -1,0 +1,43 @@
+// How the keeper starts processes: vfork and, in the child, system calls only. Two kinds:
+//   keepwell-enter   from a sealed memfd, with an order's descriptors as 0..n-1; it goes on into
+//   the
+//                    container in its own address space, so nothing of the keeper is ever there
+//   agent, logger    by path, with PDEATHSIG, in a session of their own, control socket as 3
+// While the child has not exec'ed, the keeper waits (some 50 us).
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "runtime/unique_fd.h"
+
+namespace keepwell {
+
+// A copy of the program at PATH that nobody can change: a sealed memfd, or, where the kernel
+// forbids executable memfds (vm.memfd_noexec=2), the file itself opened for reading. Empty on
+// failure, errno says why.
+UniqueFd load_program(const std::string& path);
+
+// Remembers the limit of descriptors that this process was started with and raises its own to the
+// hard one. What is launched gets the remembered limit back.
+void raise_descriptor_limit();
+std::uint64_t original_descriptor_limit();
+void set_original_descriptor_limit(std::uint64_t soft);  // as the keeper before an upgrade knew it
+
+// Runs PROGRAM (of load_program) with FDS as its descriptors 0..n-1 and REPORT as n; argv is
+// {"keepwell-enter", "<n>", "<slot>"}, the environment is empty, all signals are blocked. Returns
+// its pid, or -errno. REQUIRES: PROGRAM and REPORT are above kFdsMax; all signals are blocked.
+pid_t launch_enter(int program, std::span<const int> fds, int report, int slot);
+
+// Runs ARGV (argv[0] is a path) with this process's environment and stdio, FDS as 3, 4..., no
+// signal blocked, and SIGKILL when the keeper ends. Returns its pid, or -errno.
+pid_t launch_attendant(const std::vector<std::string>& argv, std::span<const int> fds);
+
+// FD moved above the numbers that launch_enter overwrites.
+UniqueFd move_up(UniqueFd fd);
+
+}  // namespace keepwell
