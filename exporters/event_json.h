@@ -27,7 +27,8 @@ std::string event_text(const Event& event, int utc_offset_seconds = 0);
 Result<std::string> event_text_of_json(std::string_view line, int utc_offset_seconds = 0);
 
 // Whether FILTERS let EVENT through. Keys: type, event, container, image, label; further
-// execType=healthcheck, which alone lets probe events through; others are ignored. Never fails.
+// execType=healthcheck, which shows the events of probes and nothing else; without it they are left
+// out. Other keys are ignored.
 bool matches(const Filters& filters, const Event& event);
 
 }  // namespace keepwell

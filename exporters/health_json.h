@@ -6,6 +6,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "exporters/container_status.h"
 
@@ -21,7 +22,11 @@ nlohmann::ordered_json health_object(const ContainerStatus& container);
 std::string health_json(const ContainerStatus& container);
 
 // One check as shown under Keepwell.Checks of inspect.
-nlohmann::ordered_json check_object(const CheckStatus& check);
+nlohmann::ordered_json check_object(const CheckStatus& check, Now now);
+
+// What a check runs, as Docker's Test: {"CMD",...}, {"CMD-SHELL",...}, and for the kinds that
+// Docker does not know {"HTTP","GET http://127.0.0.1:80/"}, {"TCP","127.0.0.1:6379"}, {"GRPC",...}.
+std::vector<std::string> test_words(const CheckSpec& check);
 
 // One line of JSON, valid UTF-8 whatever VALUE's strings hold (bad bytes become U+FFFD). Every
 // object of the exporters is written by this.

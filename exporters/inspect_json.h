@@ -14,13 +14,9 @@
 
 namespace keepwell {
 
-struct InspectOptions {
-  bool size = false;  // SizeRw and SizeRootFs where known
-};
-
-// The object, compact, without a newline.
-std::string inspect_json(const ContainerStatus& container, const RuntimeFacts& facts,
-                         const InspectOptions& options = {});
+// The object, compact, without a newline. SIZE: with SizeRw and SizeRootFs where known.
+std::string inspect_json(const ContainerStatus& container, const RuntimeFacts& facts, Now now,
+                         bool size = false);
 
 // One entry of the list, an object without a newline; the caller joins them into an array, in the
 // order that select_containers() (container_filter.h) gave. Extra keys: "Keepwell" with service,

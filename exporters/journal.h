@@ -1,7 +1,8 @@
 // The journal: every event as one line of JSON, appended, so that `events --since`, `why` and
-// `simulate` can look back further than the agent's memory. A line starts with {"seq": and ends
-// with a newline; since JSON text escapes quotes, that start can appear nowhere inside a record,
-// and a record torn by a crash never swallows the one appended after it. Records of a newer
+// `simulate` can look back further than the agent's memory. A record starts with {"v":1 and ends
+// with a newline. That start can appear nowhere inside a record (all values further in are strings,
+// and JSON escapes the quotes of a string), so that a record torn by a crash never swallows the one
+// appended behind it. Records of a newer
 // version are skipped and counted, unknown keys ignored.
 #pragma once
 
@@ -18,16 +19,18 @@ namespace keepwell {
 inline constexpr int kJournalVersion = 1;
 inline constexpr std::size_t kJournalLineMax = 64 * 1024;
 
-// With its newline. At most kJournalLineMax bytes: longer attribute values are cut, marked "...".
+// With its newline, and valid UTF-8. At most kJournalLineMax bytes: longer attribute values are
+// cut, marked "...".
 std::string journal_line(const Event& event);
 
-// LINE with or without its newline. The event's spec is a small one of name, image and labels.
-// Errc::invalid for anything torn or foreign, Errc::unsupported for a newer version.
+// LINE with or without its newline; bytes of a torn record in front are passed over. The event's
+// spec is a small one of name, image and labels. Errc::invalid for anything torn or foreign,
+// Errc::unsupported for a newer version.
 Result<Event> parse_journal_line(std::string_view line);
 
 struct JournalScan {
   std::vector<Event> events;  // in file order
-  std::uint64_t torn = 0;     // records that could not be read
+  std::uint64_t torn = 0;     // lines that were not, or not only, a readable record
   std::uint64_t newer = 0;    // records of a newer version
 };
 

@@ -92,7 +92,7 @@ class TailFinder {
   std::uint64_t bytes_from_end() const { return bytes_from_end_; }
 
  private:
-  bool take_line(std::string_view head, std::uint64_t start_from_end);
+  void take_line(std::string_view head, std::uint64_t start_from_end);
 
   std::uint64_t wanted_;
   std::uint64_t seen_ = 0;  // whole lines

@@ -1,7 +1,7 @@
 // From state to Prometheus: the families of peer-features.md 3c, built straight from the
 // ContainerStatus of each service at the moment of the scrape. There is no Registry beside the
-// state that could drift from it, and nothing to remove when a service goes. Families are made and
-// handed on one at a time, so that a scrape of 1,000 services never holds all its series at once.
+// state that could drift from it, and nothing to remove when a service goes. They are handed on in
+// small pieces whose memory is used again, so that a scrape of 1,000 services holds only its text.
 //
 // Every series whose labels are a closed set (states, reasons, results) is there from the first
 // scrape on, with 0. A service that has no process (created, starting, backoff, exited, failed) has
@@ -30,10 +30,11 @@ struct MetricsInput {
   MetricsSpec spec;
 };
 
-// Calls SINK with each family in turn, sorted by nothing but topic; none is empty. The family is
-// the sink's to change; its memory is reused after the call.
+// Calls SINK with each family in turn. A family comes in one or more pieces, one directly behind
+// the other and none of them empty; `first` tells its first. A piece is good only during the call.
 // REQUIRES: input.agent is set; it and the containers live until the call returns.
-void each_metric_family(const MetricsInput& input,
-                        const std::function<void(prometheus::MetricFamily&)>& sink);
+void each_metric_family(
+    const MetricsInput& input,
+    const std::function<void(const prometheus::MetricFamily& piece, bool first)>& sink);
 
 }  // namespace keepwell

@@ -1,6 +1,7 @@
-// The two text formats of a scrape. Classic text is byte for byte what prometheus-cpp's own
-// TextSerializer writes for the same families (a test holds the two against each other), by a
-// writer that needs no iostream and so fits 1,000 services into a scrape of a few milliseconds.
+// The two text formats of a scrape. Classic text carries exactly what prometheus-cpp's own
+// TextSerializer would write for the same families (a test reads both and compares), by a writer
+// that needs no iostream: at 1,000 services that is some ten milliseconds instead of a hundred, and
+// it repairs what that one lets through (line breaks in a help text, invalid UTF-8).
 // OpenMetrics 1.0 differs in the names of counter families, canonical `le` values and `# EOF`.
 #pragma once
 
@@ -23,7 +24,8 @@ const char* metrics_content_type(MetricsFormat format);
 // of text/plain and not 0; else text.
 MetricsFormat metrics_format_for(std::string_view accept_header);
 
-// Appends one family; for tests and for who has families of his own.
-void append_family(std::string& out, const prometheus::MetricFamily& family, MetricsFormat format);
+// Appends one piece of a family; `first`: with its HELP and TYPE.
+void append_family(std::string& out, const prometheus::MetricFamily& piece, bool first,
+                   MetricsFormat format);
 
 }  // namespace keepwell

@@ -4,6 +4,7 @@
 // anyone who may read the API chooses the pattern.
 #pragma once
 
+#include <bitset>
 #include <cstdint>
 #include <string_view>
 #include <vector>
@@ -20,13 +21,15 @@ class NamePattern {
   // Whether the pattern is found anywhere in TEXT.
   bool found_in(std::string_view text) const;
 
+  // Where a jump leads is counted from the instruction itself, so that parts can be copied.
   struct Instruction {
     enum class Kind : std::uint8_t { set, split, jump, begin, end, word_edge, no_word_edge, match };
     Kind kind = Kind::match;
-    std::uint32_t next = 0;   // set, split, jump
-    std::uint32_t other = 0;  // split: second way; set: index into sets
+    std::int32_t next = 1;   // split, jump
+    std::int32_t other = 0;  // split: the second way
+    std::uint32_t set = 0;   // set: which
   };
-  using ByteSet = std::vector<bool>;  // of 256
+  using ByteSet = std::bitset<256>;
 
  private:
   std::vector<Instruction> program_;

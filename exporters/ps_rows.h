@@ -12,11 +12,14 @@
 
 namespace keepwell {
 
+// Cells as docker ps would show them.
 struct PsRow {
-  std::string id;  // 64 digits
-  std::string service, names, image, command, created_at, running_for, ports, state, status, labels,
-      mounts, networks, size;
+  std::string id;  // 12 digits, or all with no_trunc
+  std::string names, image, command, created_at, running_for, ports, state, status, labels, mounts,
+      networks, size;
   int local_volumes = 0;
+  // Ours, for the table and for scripts that go through the rows.
+  std::string service;
   std::string health;          // none, starting, healthy, unhealthy
   std::string keepwell_state;  // ServiceState
 };
@@ -25,13 +28,18 @@ struct PsStyle {
   WallTime now{};
   int utc_offset_seconds = 0;  // of the reader, for CreatedAt
   std::string zone = "UTC";
-  bool no_trunc = false;  // full ids and commands
+  bool no_trunc = false;  // full ids, commands and mounts
 };
 
-// LIST_JSON: the body of GET /containers/json. Errc::invalid if it is not such a list.
+// LIST_JSON: the body of GET /containers/json. Errc::invalid if it is not such a list; keys that an
+// entry lacks give empty cells.
 Result<std::vector<PsRow>> ps_rows(std::string_view list_json, const PsStyle& style);
 
 // One line without a newline.
-std::string ps_row_json(const PsRow& row, const PsStyle& style);
+std::string ps_row_json(const PsRow& row);
+
+// "0.0.0.0:8080->80/tcp, 90-92/udp" from the Ports array of an entry, runs of ports joined.
+// Errc::invalid if PORTS_JSON is no array.
+Result<std::string> ports_text(std::string_view ports_json);
 
 }  // namespace keepwell

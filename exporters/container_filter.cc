@@ -1,0 +1,215 @@
+#include "exporters/container_filter.h"
+
+#include <algorithm>
+#include <charconv>
+#include <optional>
+
+#include "exporters/health_json.h"
+#include "exporters/inspect_json.h"
+#include "exporters/name_pattern.h"
+
+namespace keepwell {
+namespace {
+
+constexpr const char* kKeys[] = {"ancestor", "before",  "exited",    "expose", "health",
+                                 "id",       "is-task", "isolation", "label",  "name",
+                                 "network",  "publish", "since",     "status", "volume"};
+constexpr const char* kStates[] = {"created",  "running", "paused", "restarting",
+                                   "removing", "exited",  "dead"};
+constexpr const char* kHealths[] = {"none", "starting", "healthy", "unhealthy"};
+
+template <std::size_t N>
+bool one_of(const char* const (&list)[N], const std::string& word) {
+  return std::any_of(list, list + N, [&](const char* one) { return word == one; });
+}
+
+bool running(const ContainerStatus& c) {
+  const std::string status = api_status(c.state);
+  return status != "created" && status != "exited";
+}
+
+bool has(const std::vector<std::string>& list, const std::string& word) {
+  return std::find(list.begin(), list.end(), word) != list.end();
+}
+
+tl::unexpected<Error> invalid(const std::string& text) { return fail(Errc::invalid, text); }
+
+Status check_words(const Filters& filters) {
+  for (const auto& [key, values] : filters.values) {
+    if (!one_of(kKeys, key)) return invalid("invalid filter '" + key + "'");
+  }
+  for (const std::string& value : filters.of("status")) {
+    if (one_of(kStates, value)) continue;
+    return invalid("invalid filter 'status=" + value + "': invalid value for state (" + value +
+                   "): must be one of created, running, paused, restarting, removing, exited, "
+                   "dead");
+  }
+  for (const std::string& value : filters.of("health")) {
+    if (one_of(kHealths, value)) continue;
+    return invalid("invalid filter 'health=" + value + "': invalid value for health (" + value +
+                   "): must be one of none, starting, healthy, unhealthy");
+  }
+  return {};
+}
+
+Result<std::vector<int>> exit_codes(const Filters& filters) {
+  std::vector<int> codes;
+  for (const std::string& text : filters.of("exited")) {
+    int code = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), code);
+    if (error != std::errc() || end != text.data() + text.size()) {
+      return invalid("invalid filter 'exited=" + text + "'");
+    }
+    codes.push_back(code);
+  }
+  return codes;
+}
+
+Result<std::vector<NamePattern>> name_patterns(const Filters& filters) {
+  std::vector<NamePattern> patterns;
+  for (const std::string& text : filters.of("name")) {
+    Result<NamePattern> pattern = NamePattern::parse(text);
+    if (!pattern) return fail(pattern.error().with("invalid filter 'name=" + text + "'"));
+    patterns.push_back(std::move(*pattern));
+  }
+  return patterns;
+}
+
+// By whole id, name with or without slash, or a prefix of the id.
+const ContainerStatus* find(std::span<const ContainerStatus* const> all, std::string name) {
+  if (!name.empty() && name[0] == '/') name.erase(0, 1);
+  if (name.empty()) return nullptr;
+  for (const ContainerStatus* c : all) {
+    if (c->id == name || c->name == name) return c;
+  }
+  const ContainerStatus* found = nullptr;
+  for (const ContainerStatus* c : all) {
+    if (!c->id.starts_with(name)) continue;
+    if (found != nullptr) return nullptr;
+    found = c;
+  }
+  return found;
+}
+
+// Newest first. Those made by one load of the configuration share their time: the later in the file
+// then counts as the newer.
+std::vector<const ContainerStatus*> newest_first(std::span<const ContainerStatus* const> all) {
+  std::vector<const ContainerStatus*> sorted(all.rbegin(), all.rend());
+  std::stable_sort(
+      sorted.begin(), sorted.end(),
+      [](const ContainerStatus* a, const ContainerStatus* b) { return a->created > b->created; });
+  return sorted;
+}
+
+// Everything that one query asks of each container, compiled.
+struct Selection {
+  const Filters& filters;
+  std::vector<int> exited;
+  std::vector<NamePattern> names;
+  const ContainerStatus* before = nullptr;
+  const ContainerStatus* since = nullptr;
+  bool stopped_too = false;
+
+  bool name_matches(const ContainerStatus& c) const {
+    const std::vector<std::string>& wanted = filters.of("name");
+    if (wanted.empty()) return true;
+    if (has(wanted, c.name) || has(wanted, "/" + c.name)) return true;
+    return std::any_of(names.begin(), names.end(), [&](const NamePattern& pattern) {
+      return pattern.found_in(c.name) || pattern.found_in("/" + c.name);
+    });
+  }
+
+  bool id_matches(const ContainerStatus& c) const {
+    const std::vector<std::string>& wanted = filters.of("id");
+    return wanted.empty() || std::any_of(wanted.begin(), wanted.end(), [&](const std::string& id) {
+             return !id.empty() && c.id.starts_with(id);
+           });
+  }
+
+  // A stopped container has no health to be found by: its last verdict is only a memory.
+  bool health_matches(const ContainerStatus& c) const {
+    const std::vector<std::string>& wanted = filters.of("health");
+    if (wanted.empty()) return true;
+    const bool shown = running(c) && has_health(c);
+    return has(wanted, shown ? to_string(c.health) : "none");
+  }
+
+  // "bb" finds bb and bb:latest; "bb:1" only itself.
+  bool image_matches(const ContainerStatus& c) const {
+    const std::vector<std::string>& wanted = filters.of("ancestor");
+    if (wanted.empty()) return true;
+    const std::string image = image_text(*c.spec);
+    return has(wanted, image) || std::any_of(wanted.begin(), wanted.end(), [&](const auto& one) {
+             return one + ":latest" == image || one == image + ":latest";
+           });
+  }
+
+  bool network_matches(const ContainerStatus& c) const {
+    const std::vector<std::string>& wanted = filters.of("network");
+    if (wanted.empty()) return true;
+    const bool process = c.spec->runtime == RuntimeKind::process;
+    return has(wanted, process ? "host" : c.spec->network_mode);
+  }
+
+  bool exit_matches(const ContainerStatus& c) const {
+    if (filters.of("exited").empty()) return true;
+    return !running(c) && c.started &&
+           std::find(exited.begin(), exited.end(), c.exit_code) != exited.end();
+  }
+
+  bool matches(const ContainerStatus& c) const {
+    const std::vector<std::string>& status = filters.of("status");
+    if (!stopped_too && !running(c)) return false;
+    if (!status.empty() && !has(status, api_status(c.state))) return false;
+    return id_matches(c) && name_matches(c) && health_matches(c) && image_matches(c) &&
+           network_matches(c) && exit_matches(c) &&
+           labels_match(container_labels(c, {}), filters.of("label"));
+  }
+};
+
+Status resolve(std::span<const ContainerStatus* const> all, const Filters& filters, const char* key,
+               const ContainerStatus*& into) {
+  for (const std::string& name : filters.of(key)) {
+    into = find(all, name);
+    if (into == nullptr) return fail(Errc::not_found, "No such container: " + name);
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::vector<const ContainerStatus*>> select_containers(
+    std::span<const ContainerStatus* const> containers, const ListQuery& query) {
+  if (Status good = check_words(query.filters); !good) return fail(good.error());
+  Result<std::vector<int>> codes = exit_codes(query.filters);
+  if (!codes) return fail(codes.error());
+  Result<std::vector<NamePattern>> patterns = name_patterns(query.filters);
+  if (!patterns) return fail(patterns.error());
+
+  Selection selection{.filters = query.filters,
+                      .exited = std::move(*codes),
+                      .names = std::move(*patterns),
+                      .stopped_too = query.all || query.limit > 0 ||
+                                     !query.filters.of("status").empty() ||
+                                     !query.filters.of("exited").empty()};
+  Status good = resolve(containers, query.filters, "before", selection.before);
+  if (good) good = resolve(containers, query.filters, "since", selection.since);
+  if (!good) return fail(good.error());
+
+  const std::vector<const ContainerStatus*> sorted = newest_first(containers);
+  const auto rank = [&](const ContainerStatus* c) {
+    return std::find(sorted.begin(), sorted.end(), c);
+  };
+  const auto first = selection.before != nullptr ? rank(selection.before) + 1 : sorted.begin();
+  const auto last = selection.since != nullptr ? rank(selection.since) : sorted.end();
+  std::vector<const ContainerStatus*> chosen;
+  for (auto at = first; at < last; ++at) {
+    if (selection.matches(**at)) chosen.push_back(*at);
+  }
+  if (query.limit > 0 && chosen.size() > static_cast<std::size_t>(query.limit)) {
+    chosen.resize(static_cast<std::size_t>(query.limit));
+  }
+  return chosen;
+}
+
+}  // namespace keepwell

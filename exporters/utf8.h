@@ -1,0 +1,20 @@
+// Text from containers, made fit to be shown: valid UTF-8 for formats that demand it, and without
+// control characters where it goes to a terminal.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace keepwell {
+
+// Bytes at the front of TEXT that form one valid UTF-8 character; 0 if they do not. Overlong forms,
+// surrogates and values above U+10FFFF are invalid. REQUIRES: TEXT is not empty.
+std::size_t utf8_length(std::string_view text);
+
+// TEXT with each byte that belongs to no valid character replaced by U+FFFD, as Go does.
+std::string valid_utf8(std::string_view text);
+
+// valid_utf8, and control characters (C0, DEL, C1) as \n, \t or \xNN.
+std::string terminal_text(std::string_view text);
+
+}  // namespace keepwell
