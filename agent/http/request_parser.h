@@ -47,6 +47,9 @@ class RequestParser {
   // REQUIRES: state done.
   void next();
 
+  // Bytes that came behind the present request.
+  std::size_t buffered() const { return buffer_.size(); }
+
   // Whether anything of a request has come.
   bool started() const { return state_ != State::head || !buffer_.empty(); }
 

@@ -67,6 +67,8 @@ class HttpServer {
   HttpServer(Loop& loop, Options options);
   void accept(UniqueFd fd);
   void forget(Connection& connection);
+  void retire(Exchange::Handlers handlers);
+  void reap_later();
 
   Loop* loop_;
   Options options_;
@@ -74,6 +76,7 @@ class HttpServer {
   std::map<Connection*, std::unique_ptr<Connection>> connections_;
   std::map<std::uint32_t, std::size_t> per_user_;
   std::vector<std::unique_ptr<Connection>> dead_;  // freed on the loop's next turn
+  std::vector<Exchange::Handlers> retired_;        // likewise
   Timer reaper_;
 };
 

@@ -1,0 +1,71 @@
+#include "agent/api/api.h"
+
+#include "agent/api/router.h"
+#include "agent/http/server.h"
+#include "exporters/agent_stats.h"
+#include "exporters/duration_stats.h"
+
+namespace keepwell {
+
+struct ApiServer::State {
+  ApiContext context;
+  AccessRules rules;
+  std::unique_ptr<HttpServer> api;
+  std::unique_ptr<HttpServer> metrics;
+
+  void answered(const Exchange& exchange, Duration took) const {
+    if (!context.stats) return;
+    const std::string route = *exchange.route() ? exchange.route() : "unknown";
+    ApiRouteStats& stats = context.stats->api[{route, exchange.request().method}];
+    const int status_class = exchange.status() / 100;
+    if (status_class >= 1 && status_class <= 5)
+      ++stats.by_class[static_cast<std::size_t>(status_class - 1)];
+    observe(stats.duration, took, kApiDurationBounds);
+  }
+
+  HttpServer::Options options(bool public_port) {
+    HttpServer::Options options;
+    options.unix_socket = !public_port;
+    options.handler = [this, public_port](const ExchangePtr& exchange) {
+      route_request(context, rules, public_port, exchange);
+    };
+    options.streams_body = [public_port](const HttpRequest& request) {
+      return !public_port && route_streams_body(request);
+    };
+    options.on_answered = [this](const Exchange& exchange, Duration took) {
+      answered(exchange, took);
+    };
+    if (public_port) {
+      options.limits.body_bytes_max = 4096;
+      options.limits.connections_max = 64;
+    }
+    return options;
+  }
+};
+
+ApiServer::ApiServer(ApiContext context) : state_(std::make_unique<State>()) {
+  state_->context = std::move(context);
+}
+
+ApiServer::~ApiServer() = default;
+
+Status ApiServer::serve_api(UniqueFd listener) {
+  Result<std::unique_ptr<HttpServer>> server =
+      HttpServer::open(*state_->context.loop, std::move(listener), state_->options(false));
+  if (!server) return fail(server.error().with("cannot serve the API"));
+  state_->api = std::move(*server);
+  return {};
+}
+
+Status ApiServer::serve_metrics(UniqueFd listener) {
+  HttpServer::Options options = state_->options(true);
+  const std::string address = local_address(listener.get());
+  options.local_hosts_only = address.starts_with("127.") || address.starts_with("[::1]");
+  Result<std::unique_ptr<HttpServer>> server =
+      HttpServer::open(*state_->context.loop, std::move(listener), std::move(options));
+  if (!server) return fail(server.error().with("cannot serve metrics"));
+  state_->metrics = std::move(*server);
+  return {};
+}
+
+}  // namespace keepwell

@@ -1,0 +1,101 @@
+// One connection of an HttpServer: reads requests one after the other, keeps the time limits,
+// writes the answers. An Exchange is its face towards the handler. Internal to agent/http.
+//
+//   idle -> reading (head, body) -> answering -> idle ... or hijacked, or closing -> gone
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "agent/http/exchange.h"
+#include "agent/http/request_parser.h"
+#include "config/time.h"
+#include "runtime/stream.h"
+#include "runtime/timer.h"
+
+namespace keepwell {
+
+class HttpServer;
+
+class Connection {
+ public:
+  Connection(HttpServer& server, std::optional<PeerCredentials> peer);
+  ~Connection();
+
+  Status start(UniqueFd fd);
+
+  // ---- what an Exchange asks
+  void respond(const HttpResponse& response);
+  void begin(const HttpHead& head);
+  void hijack(const HttpHead& head);
+  bool write(std::string_view bytes);
+  void end();
+  void abort() { close(); }
+  void pause_reading();
+  void resume_reading();
+  std::size_t queued() const { return stream_->queued() + held_.size(); }
+
+  const std::optional<PeerCredentials>& peer() const { return peer_; }
+
+ private:
+  enum class Phase { idle, head, body, answering, hijacked, draining, lingering, gone };
+  enum class Body { whole, streamed };
+
+  void on_data(std::string_view bytes);
+  void on_end();
+  void on_broken();
+  void on_drained();
+
+  void advance();
+  void head_complete();
+  bool refuse_host(const HttpRequest& request) const;
+  void body_bytes();
+  void dispatch();
+  void deliver_body();
+  void deliver_hijacked();
+  void refuse(int status, std::string_view text);
+  void write_head(HttpHead head, std::optional<std::uint64_t> size);
+  void answer_complete();
+  void next_request();
+  void linger();
+  void watch_writing();
+  void release_held();
+  void watch_vanishing();
+  void client_gone();
+  std::function<void()> closed_handler() const;
+  void close();
+  void detach();
+  template <class... FnArgs, class... Args>
+  void tell(std::function<void(FnArgs...)> Exchange::Handlers::*handler, Args&&... args);
+
+  HttpServer& server_;
+  std::optional<PeerCredentials> peer_;
+  std::unique_ptr<Stream> stream_;
+  RequestParser parser_;
+  Exchange* exchange_ = nullptr;            // who is being answered
+  std::weak_ptr<Exchange> alive_exchange_;  // the same, to keep it during a call
+  Phase phase_ = Phase::idle;
+  Body body_mode_ = Body::whole;
+  std::string body_;
+  std::string pending_;  // hijacked: bytes that on_data has not been given yet
+  std::string held_;     // hijacked: output that waits until the client has read the head
+  bool holding_ = false;
+  int hold_checks_ = 0;
+  bool reading_paused_ = false;  // by the handler
+  bool peer_ended_ = false;
+  bool end_told_ = false;
+  bool chunked_answer_ = false;
+  bool headless_ = false;  // the answer has no body, whatever is written: HEAD
+  bool keep_alive_ = true;
+  bool ended_ = false;  // hijacked: end() was called
+  int requests_ = 0;
+  std::size_t stalled_at_ = 0;
+  Timer deadline_;        // head, body, idle, linger
+  Timer write_deadline_;  // a whole answer must be taken
+  Timer soon_;            // puts things off to the next turn; polls the hold after a 101
+};
+
+}  // namespace keepwell
