@@ -60,10 +60,10 @@ struct SpawnOrder {
 
 // Exactly one of on_started and on_failed is called, once; on_exited after on_started, once.
 struct SpawnHandlers {
-  std::function<void(pid_t, UniqueFd pidfd)> on_started;
-  std::function<void(Error)> on_failed;  // nothing runs; what keepwell-enter itself found wrong
-                                         // comes by its own status pipe
-  std::function<void(const ExitRecord&)> on_exited;
+  std::function<void(pid_t, UniqueFd pidfd)> on_started{};
+  std::function<void(Error)> on_failed{};  // nothing runs; what keepwell-enter itself found wrong
+                                           // comes by its own status pipe
+  std::function<void(const ExitRecord&)> on_exited{};
 };
 
 struct InheritedChild {
@@ -99,19 +99,19 @@ struct KeeperStats {
 };
 
 struct UpgradePaths {
-  std::string keeper, logger, enter;    // empty: the path it was started with
-  std::vector<std::string> agent_argv;  // empty: as before
+  std::string keeper{}, logger{}, enter{};  // empty: the path it was started with
+  std::vector<std::string> agent_argv{};    // empty: as before
 };
 
 class KeeperClient {
  public:
   struct Handlers {
-    std::function<void(int)> on_signal;  // SIGTERM, SIGINT, SIGHUP sent to the keeper, each once
+    std::function<void(int)> on_signal{};  // SIGTERM, SIGINT, SIGHUP sent to the keeper, each once
     // A durable child ordered by an agent before this one that began only now (its helper was
     // slow); as one of inherited().children otherwise.
-    std::function<void(InheritedChild)> on_late_child;
+    std::function<void(InheritedChild)> on_late_child{};
     // The keeper is gone; PDEATHSIG is about to end this process too. Nothing more is called.
-    std::function<void(Error)> on_lost;
+    std::function<void(Error)> on_lost{};
   };
 
   // Takes over CONTROL and waits (at most 10 s, blocking: the keeper has it ready) for what the
@@ -140,8 +140,8 @@ class KeeperClient {
     pid_t pid = 0;
     std::uint64_t start_ticks = 0;
     bool durable = true;
-    std::string kill_cgroup;
-    std::string key;
+    std::string kill_cgroup{};
+    std::string key{};
   };
   SpawnId claim(const ClaimOrder& order, SpawnHandlers handlers);
 

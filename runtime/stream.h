@@ -26,10 +26,10 @@ class Stream {
   // All are called from the loop only, never from inside a method of the stream, and may destroy
   // it. Any may be empty.
   struct Handlers {
-    std::function<void(std::string_view)> on_data;  // the bytes are valid during the call
-    std::function<void()> on_end;                   // end of file; writing may go on
-    std::function<void(Error)> on_broken;           // called once, and nothing after it
-    std::function<void()> on_drained;               // the queue, once not empty, is empty now
+    std::function<void(std::string_view)> on_data{};  // the bytes are valid during the call
+    std::function<void()> on_end{};                   // end of file; writing may go on
+    std::function<void(Error)> on_broken{};           // called once, and nothing after it
+    std::function<void()> on_drained{};               // the queue, once not empty, is empty now
   };
 
   // Takes FD over and makes it non-blocking (the flag belongs to the open file, so to everybody who

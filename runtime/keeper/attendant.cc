@@ -35,7 +35,7 @@ void Attendant::died(std::uint64_t now_ms, bool at_once) {
   kill_ms = 0;
   control.reset();
   outbox.clear();
-  if (now_ms - started_ms >= kServedMs) delay_ms = kDelayMinMs;
+  if (now_ms - started_ms >= delay_ms) delay_ms = kDelayMinMs;
   respawn_ms = at_once ? now_ms : now_ms + delay_ms;
   if (!at_once) delay_ms = std::min(delay_ms * 2, kDelayMaxMs);
 }

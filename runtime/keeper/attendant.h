@@ -17,7 +17,6 @@ namespace keepwell {
 struct Attendant {
   static constexpr std::uint64_t kDelayMinMs = 100;
   static constexpr std::uint64_t kDelayMaxMs = 5000;
-  static constexpr std::uint64_t kServedMs = 1000;
   static constexpr std::uint64_t kLostMs = 2000;
 
   std::vector<std::string> argv;

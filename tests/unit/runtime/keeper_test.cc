@@ -1,0 +1,436 @@
+// A real keeper, driven through a real KeeperClient (keeper_rig.h).
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <fstream>
+#include <map>
+#include <optional>
+
+#include "tests/catch.h"
+#include "tests/unit/runtime/keeper_rig.h"
+
+using namespace keepwell;
+using namespace keepwell::test;
+
+namespace {
+
+std::uint64_t start_ticks_of(pid_t pid) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+  std::string text((std::istreambuf_iterator<char>(file)), {});
+  std::string rest = text.substr(text.rfind(')') + 2);
+  for (int field = 3; field < 22; ++field) rest = rest.substr(rest.find(' ') + 1);
+  return std::stoull(rest);
+}
+
+bool alive(pid_t pid) { return kill(pid, 0) == 0; }
+
+}  // namespace
+
+TEST_CASE("a spawned process is started, ends, and its status is told", "[keeper]") {
+  KeeperRig rig;
+  rig.become_agent();
+  CHECK(rig.client().inherited().generation == 0);
+  CHECK(rig.client().inherited().keeper_pid == rig.keeper());
+  CHECK(rig.client().inherited().keeper_version == KEEPWELL_VERSION);
+
+  pid_t started = 0;
+  bool pidfd_given = false;
+  std::optional<ExitRecord> exited;
+  rig.sh("exit 41", false,
+         {.on_started =
+              [&](pid_t pid, UniqueFd pidfd) {
+                started = pid;
+                pidfd_given = static_cast<bool>(pidfd);
+              },
+          .on_failed = [](Error error) { FAIL(error.text); },
+          .on_exited = [&](const ExitRecord& exit) { exited = exit; }});
+  REQUIRE(rig.run_until([&] { return exited.has_value(); }));
+  CHECK(started > 0);
+  CHECK(pidfd_given);
+  CHECK(exited->pid == started);
+  CHECK(exited->known);
+  CHECK(exited->status() == 41);
+  CHECK(exited->at.mono <= Loop::now().mono);
+  CHECK(exited->rss_bytes_max > 0);
+}
+
+TEST_CASE("death by signal is told as such", "[keeper]") {
+  KeeperRig rig;
+  rig.become_agent();
+  std::optional<ExitRecord> exited;
+  rig.sh("kill -TERM $$", false, {.on_exited = [&](const ExitRecord& exit) { exited = exit; }});
+  REQUIRE(rig.run_until([&] { return exited.has_value(); }));
+  CHECK(exited->signal == SIGTERM);
+  CHECK(exited->status() == 143);
+}
+
+TEST_CASE("a helper that fails is on_failed, and one killed after the clone is not", "[keeper]") {
+  KeeperRig rig;
+  rig.become_agent();
+  std::string failure;
+  std::optional<ExitRecord> exited;
+  rig.sh("exit 0", false, {.on_failed = [&](Error error) { failure = error.text; }}, "", "f");
+  rig.sh("exit 5", false, {.on_exited = [&](const ExitRecord& exit) { exited = exit; }}, "", "k");
+  REQUIRE(rig.run_until([&] { return exited.has_value() && !failure.empty(); }));
+  CHECK_THAT(failure, ContainsSubstring("code 7"));
+  CHECK(exited->status() == 5);
+}
+
+TEST_CASE("an impossible order is refused from the loop, not from inside the call", "[keeper]") {
+  KeeperRig rig;
+  rig.become_agent();
+  std::string failure;
+  rig.client().spawn({}, {.on_failed = [&](Error error) { failure = error.text; }});
+  CHECK(failure.empty());
+  REQUIRE(rig.run_until([&] { return !failure.empty(); }));
+  CHECK_THAT(failure, StartsWith("cannot spawn"));
+}
+
+TEST_CASE("no status of a thousand quick processes is lost or mixed up", "[keeper]") {
+  KeeperRig rig;
+  rig.become_agent();
+  constexpr int kCount = 1000;
+  int ended = 0;
+  int wrong = 0;
+  for (int i = 0; i < kCount; ++i) {
+    rig.sh("exit " + std::to_string(i % 200), false,
+           {.on_failed = [](Error error) { FAIL(error.text); },
+            .on_exited =
+                [&, i](const ExitRecord& exit) {
+                  ++ended;
+                  wrong += exit.status() == i % 200 ? 0 : 1;
+                }});
+  }
+  std::size_t before = 0;
+  REQUIRE(rig.run_until([&] { return ended == kCount; }));
+  CHECK(wrong == 0);
+  std::optional<KeeperStats> stats;
+  rig.client().stats([&](Result<KeeperStats> got) { stats = *got; });
+  REQUIRE(rig.run_until([&] { return stats.has_value(); }));
+  CHECK(stats->spawns == kCount);
+  CHECK(stats->spawn_failures == 0);
+  CHECK(stats->children == 0);
+  before = open_descriptors(rig.keeper());
+  CHECK(before < 20);
+}
+
+TEST_CASE("a dead agent takes its ephemeral processes along and leaves the durable ones",
+          "[keeper]") {
+  KeeperRig rig;
+  rig.become_agent();
+  rig.client().ready();
+  pid_t ephemeral = 0;
+  pid_t durable = 0;
+  SpawnId durable_id = rig.sh("exec sleep 1000", true,
+                              {.on_started = [&](pid_t pid, UniqueFd) { durable = pid; }}, "web-1");
+  rig.sh("exec sleep 1000", false, {.on_started = [&](pid_t pid, UniqueFd) { ephemeral = pid; }});
+  REQUIRE(rig.run_until([&] { return durable != 0 && ephemeral != 0; }));
+
+  rig.kill_agent();
+  KeeperClient& next = rig.become_agent();
+  CHECK(next.inherited().generation == 1);
+  CHECK(next.inherited().last_wait_status == SIGKILL);
+  REQUIRE(next.inherited().children.size() == 1);
+  InheritedChild& child = next.inherited().children.front();
+  CHECK(child.id == durable_id);
+  CHECK(child.key == "web-1");
+  CHECK(child.pid == durable);
+  CHECK(child.start_ticks == start_ticks_of(durable));
+  CHECK(child.pidfd);
+  CHECK(!alive(ephemeral));
+
+  std::optional<ExitRecord> exited;
+  next.watch(child.id, [&](const ExitRecord& exit) { exited = exit; });
+  kill(durable, SIGKILL);
+  REQUIRE(rig.run_until([&] { return exited.has_value(); }));
+  CHECK(exited->key == "web-1");
+  CHECK(exited->signal == SIGKILL);
+}
+
+TEST_CASE("an exit is told to every agent until one acknowledges it", "[keeper]") {
+  KeeperRig rig;
+  rig.become_agent();
+  rig.client().ready();
+  std::optional<ExitRecord> exited;
+  SpawnId id =
+      rig.sh("exit 3", true, {.on_exited = [&](const ExitRecord& exit) { exited = exit; }}, "job");
+  REQUIRE(rig.run_until([&] { return exited.has_value(); }));
+  rig.kill_agent();
+  rig.become_agent();
+  REQUIRE(rig.client().inherited().exits.size() == 1);
+  CHECK(rig.client().inherited().exits.front().id == id);
+  CHECK(rig.client().inherited().exits.front().key == "job");
+  CHECK(rig.client().inherited().exits.front().status() == 3);
+  CHECK(rig.client().inherited().exits.front().at.wall == exited->at.wall);
+  rig.client().ack(id);
+  rig.kill_agent();  // the acknowledgement was sent: it counts
+  rig.become_agent();
+  CHECK(rig.client().inherited().exits.empty());
+  CHECK(rig.client().inherited().children.empty());
+}
+
+TEST_CASE("before it is ready, the agent's exit code is the keeper's", "[keeper]") {
+  KeeperRig rig;
+  rig.become_agent();
+  rig.exit_agent(17);
+  int status = rig.wait_keeper();
+  REQUIRE(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 17);
+}
+
+TEST_CASE("a requested stop ends the keeper with the announced code", "[keeper]") {
+  KeeperRig rig;
+  rig.become_agent();
+  rig.client().ready();
+  rig.client().stopping(5);
+  rig.exit_agent(0);
+  int status = rig.wait_keeper();
+  REQUIRE(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 5);
+}
+
+TEST_CASE("signals to the keeper reach the agent once, and a stop also the next one", "[keeper]") {
+  KeeperRig rig;
+  std::vector<int> seen;
+  KeeperClient::Handlers handlers{.on_signal = [&](int number) { seen.push_back(number); }};
+  rig.become_agent(handlers);
+  rig.client().ready();
+  kill(rig.keeper(), SIGHUP);
+  REQUIRE(rig.run_until([&] { return seen.size() == 1; }));
+  kill(rig.keeper(), SIGTERM);
+  REQUIRE(rig.run_until([&] { return seen.size() == 2; }));
+  CHECK(seen == std::vector<int>{SIGHUP, SIGTERM});
+  rig.kill_agent();
+  seen.clear();
+  rig.become_agent(handlers);
+  REQUIRE(rig.run_until([&] { return seen.size() == 1; }));
+  CHECK(seen == std::vector<int>{SIGTERM});
+}
+
+TEST_CASE("kept descriptors outlive the agent", "[keeper]") {
+  KeeperRig rig;
+  rig.become_agent();
+  rig.client().ready();
+  UniqueFd text = text_fd("kept");
+  std::optional<Status> kept;
+  rig.client().keep_fd("pty web", text.get(), "a\nblob", false, [&](Status ok) { kept = ok; });
+  REQUIRE(rig.run_until([&] { return kept.has_value(); }));
+  CHECK(kept->has_value());
+  text.reset();
+  rig.kill_agent();
+  rig.become_agent();
+  REQUIRE(rig.client().inherited().kept.size() == 1);
+  CHECK(rig.client().inherited().kept.front().name == "pty web");
+  CHECK(rig.client().inherited().kept.front().blob == "a\nblob");
+
+  UniqueFd fetched;
+  rig.client().fetch_fd("pty web", [&](Result<UniqueFd> fd) { fetched = std::move(*fd); });
+  REQUIRE(rig.run_until([&] { return static_cast<bool>(fetched); }));
+  char buffer[8] = {};
+  CHECK(pread(fetched.get(), buffer, sizeof(buffer), 0) == 4);
+  CHECK(std::string(buffer) == "kept");
+
+  std::vector<std::string> answers;
+  auto note = [&](Status ok) { answers.push_back(ok ? "ok" : ok.error().text); };
+  rig.client().drop_fd("pty web", note);
+  rig.client().drop_fd("pty web", note);
+  REQUIRE(rig.run_until([&] { return answers.size() == 2; }));
+  CHECK(answers[0] == "ok");
+  CHECK_THAT(answers[1], ContainsSubstring("does not know it"));
+}
+
+TEST_CASE("an orphan can be claimed, alive or ended", "[keeper]") {
+  KeeperRig rig;
+  rig.become_agent();
+  TempDir dir;
+  // Two orphans: the shell ends and leaves them to the subreaper.
+  std::optional<ExitRecord> shell;
+  rig.sh("(echo $$ > /dev/null; exec sleep 1000) & echo $! > " + dir.path +
+             "/live; (exit 9) & echo $! > " + dir.path + "/dead; exec sleep 0.1",
+         false, {.on_exited = [&](const ExitRecord& exit) { shell = exit; }});
+  REQUIRE(rig.run_until([&] { return shell.has_value(); }));
+  pid_t live = 0;
+  std::ifstream(dir.path + "/live") >> live;
+  REQUIRE(live > 0);
+  rig.spawned.push_back(live);
+
+  pid_t started = 0;
+  std::optional<ExitRecord> exited;
+  rig.client().claim({.pid = live,
+                      .start_ticks = start_ticks_of(live),
+                      .durable = true,
+                      .kill_cgroup = "",
+                      .key = "orphan"},
+                     {.on_started = [&](pid_t pid, UniqueFd pidfd) { started = pidfd ? pid : -1; },
+                      .on_failed = [](Error error) { FAIL(error.text); },
+                      .on_exited = [&](const ExitRecord& exit) { exited = exit; }});
+  REQUIRE(rig.run_until([&] { return started != 0; }));
+  CHECK(started == live);
+  kill(live, SIGTERM);
+  REQUIRE(rig.run_until([&] { return exited.has_value(); }));
+  CHECK(exited->signal == SIGTERM);
+  CHECK(exited->key == "orphan");
+}
+
+TEST_CASE("an orphan that ended before its claim still tells its status", "[keeper]") {
+  KeeperRig rig;
+  rig.become_agent();
+  TempDir dir;
+  std::optional<ExitRecord> shell;
+  std::string stat = dir.path + "/stat";
+  rig.sh("sh -c 'cat /proc/self/stat > /dev/null; cp /proc/$$/stat " + stat + "; while [ ! -e " +
+             dir.path + "/go ]; do sleep 0.01; done; exit 9' &",
+         false, {.on_exited = [&](const ExitRecord& exit) { shell = exit; }});
+  REQUIRE(rig.run_until([&] { return shell.has_value(); }));
+  pid_t pid = 0;
+  REQUIRE(rig.run_until([&] {
+    Timer soon(rig.loop());
+    soon.start_after(std::chrono::milliseconds(5), [] {});
+    rig.loop().run_once();
+    std::ifstream(stat) >> pid;
+    return pid > 0;
+  }));
+  std::uint64_t ticks = start_ticks_of(pid);
+  std::ofstream(dir.path + "/go") << "x";
+  REQUIRE(rig.run_until([&] {
+    Timer soon(rig.loop());
+    soon.start_after(std::chrono::milliseconds(5), [] {});
+    rig.loop().run_once();
+    return !alive(pid);
+  }));
+  bool pidfd_given = true;
+  std::optional<ExitRecord> exited;
+  rig.client().claim(
+      {.pid = pid, .start_ticks = ticks, .durable = true, .kill_cgroup = "", .key = "k"},
+      {.on_started = [&](pid_t, UniqueFd pidfd) { pidfd_given = static_cast<bool>(pidfd); },
+       .on_failed = [](Error error) { FAIL(error.text); },
+       .on_exited = [&](const ExitRecord& exit) { exited = exit; }});
+  std::string unknown;
+  rig.client().claim(
+      {.pid = pid, .start_ticks = ticks + 1, .durable = true, .kill_cgroup = "", .key = ""},
+      {.on_failed = [&](Error error) { unknown = error.text; }});
+  REQUIRE(rig.run_until([&] { return exited.has_value() && !unknown.empty(); }));
+  CHECK(!pidfd_given);
+  CHECK(exited->status() == 9);
+}
+
+TEST_CASE("a process that is nobody's child of ours is adopted by pidfd, its status never made up",
+          "[keeper]") {
+  KeeperRig rig;
+  rig.become_agent();
+  pid_t pid = fork();
+  if (pid == 0) {
+    pause();
+    _exit(0);
+  }
+  std::optional<ExitRecord> exited;
+  bool started = false;
+  rig.client().claim({.pid = pid,
+                      .start_ticks = start_ticks_of(pid),
+                      .durable = true,
+                      .kill_cgroup = "",
+                      .key = "foreign"},
+                     {.on_started = [&](pid_t, UniqueFd) { started = true; },
+                      .on_failed = [](Error error) { FAIL(error.text); },
+                      .on_exited = [&](const ExitRecord& exit) { exited = exit; }});
+  REQUIRE(rig.run_until([&] { return started; }));
+  kill(pid, SIGTERM);
+  REQUIRE(rig.run_until([&] { return exited.has_value(); }));
+  waitpid(pid, nullptr, 0);
+  CHECK((!exited->known || exited->signal == SIGTERM));
+  CHECK(exited->status() == (exited->known ? 143 : 255));
+}
+
+TEST_CASE("fifty upgrades in a row lose nothing", "[keeper]") {
+  KeeperRig rig;
+  rig.become_agent();
+  rig.client().ready();
+  pid_t durable = 0;
+  std::optional<ExitRecord> unacknowledged;
+  SpawnId id = rig.sh("exec sleep 1000", true,
+                      {.on_started = [&](pid_t pid, UniqueFd) { durable = pid; }}, "a key %");
+  rig.sh("exit 6", true, {.on_exited = [&](const ExitRecord& exit) { unacknowledged = exit; }}, "");
+  UniqueFd text = text_fd("kept");
+  rig.client().keep_fd("name", text.get(), std::string("b\0b", 3), false);
+  REQUIRE(rig.run_until([&] { return durable != 0 && unacknowledged.has_value(); }));
+  std::size_t descriptors = open_descriptors(rig.keeper());
+
+  for (int i = 0; i < 50; ++i) {
+    std::optional<Status> upgraded;
+    std::optional<ExitRecord> exited;
+    rig.sh("exit 4", false, {.on_exited = [&](const ExitRecord& exit) { exited = exit; }});
+    rig.client().upgrade({}, [&](Status ok) { upgraded = ok; });
+    REQUIRE(rig.run_until([&] { return upgraded.has_value() && exited.has_value(); }));
+    if (!*upgraded) FAIL(upgraded->error().text);
+    CHECK(exited->status() == 4);
+  }
+  CHECK(open_descriptors(rig.keeper()) <= descriptors + 1);  // the logger may be between two lives
+  rig.client().respawn();
+  rig.exit_agent(0);
+  rig.become_agent();
+  CHECK(rig.client().inherited().generation == 1);
+  REQUIRE(rig.client().inherited().children.size() == 1);
+  CHECK(rig.client().inherited().children.front().id == id);
+  CHECK(rig.client().inherited().children.front().key == "a key %");
+  CHECK(rig.client().inherited().children.front().pid == durable);
+  REQUIRE(rig.client().inherited().exits.size() == 1);
+  CHECK(rig.client().inherited().exits.front().status() == 6);
+  REQUIRE(rig.client().inherited().kept.size() == 1);
+  CHECK(rig.client().inherited().kept.front().blob == std::string("b\0b", 3));
+
+  SECTION("a program that is no keeper is not become") {
+    std::optional<Status> upgraded;
+    rig.client().upgrade({.keeper = "/bin/false", .logger = "", .enter = "", .agent_argv = {}},
+                         [&](Status ok) { upgraded = ok; });
+    REQUIRE(rig.run_until([&] { return upgraded.has_value(); }));
+    CHECK(!upgraded->has_value());
+    std::optional<ExitRecord> exited;
+    rig.sh("exit 4", false, {.on_exited = [&](const ExitRecord& exit) { exited = exit; }});
+    CHECK(rig.run_until([&] { return exited.has_value(); }));
+  }
+}
+
+TEST_CASE("an agent killed again and again loses no status", "[keeper]") {
+  KeeperRig rig;
+  rig.become_agent();
+  rig.client().ready();
+  std::map<std::string, int> told;
+  int spawned = 0;
+  for (int round = 0; round < 30; ++round) {
+    // It must have lived for as long as the keeper waits before it starts the next.
+    bool old_enough = false;
+    rig.sh("exec sleep 0.12", false, {.on_exited = [&](const ExitRecord&) { old_enough = true; }});
+    REQUIRE(rig.run_until([&] { return old_enough; }));
+    int in_this_round = 0;
+    for (int i = 0; i < 5; ++i) {
+      std::string key = std::to_string(spawned++);
+      rig.sh("exit " + std::to_string(spawned % 100), true,
+             {.on_started = [&](pid_t, UniqueFd) { ++in_this_round; }}, key);
+    }
+    // Killed when some have been started, and so at another point of the others' lives each time.
+    REQUIRE(rig.run_until([&] { return in_this_round > round % 5; }));
+    rig.kill_agent();
+    rig.become_agent();
+    rig.client().ready();
+    for (InheritedChild& child : rig.client().inherited().children) {
+      std::optional<ExitRecord> exited;
+      rig.client().watch(child.id, [&](const ExitRecord& exit) { exited = exit; });
+      REQUIRE(rig.run_until([&] { return exited.has_value(); }));
+      told[exited->key] = exited->status();
+      rig.client().ack(exited->id);
+    }
+    for (const ExitRecord& exit : rig.client().inherited().exits) {
+      told[exit.key] = exit.status();
+      rig.client().ack(exit.id);
+    }
+  }
+  std::optional<KeeperStats> stats;
+  rig.client().stats([&](Result<KeeperStats> got) { stats = *got; });
+  REQUIRE(rig.run_until([&] { return stats.has_value(); }));
+  for (const auto& [key, status] : told) CHECK(status == (std::stoi(key) + 1) % 100);
+  CHECK(told.size() == static_cast<std::size_t>(spawned));
+  CHECK(stats->agent_starts == 31);
+}

@@ -1,0 +1,41 @@
+// Stands in for the agent in the keeper's tests: hands its control socket (descriptor 3) to the
+// test at the unix socket argv[1] and waits. A byte from the test makes it exit with that code.
+// Without an argument it only waits.
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstring>
+
+int main(int argc, char** argv) {
+  if (argc < 2) {
+    pause();
+    return 0;
+  }
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::strncpy(address.sun_path, argv[1], sizeof(address.sun_path) - 1);
+  int to_test = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (connect(to_test, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) return 90;
+  pid_t pid = getpid();
+  iovec part{&pid, sizeof(pid)};
+  union {
+    char bytes[CMSG_SPACE(sizeof(int))];
+    cmsghdr align;
+  } control{};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control.bytes;
+  message.msg_controllen = sizeof(control.bytes);
+  cmsghdr* entry = CMSG_FIRSTHDR(&message);
+  entry->cmsg_level = SOL_SOCKET;
+  entry->cmsg_type = SCM_RIGHTS;
+  entry->cmsg_len = CMSG_LEN(sizeof(int));
+  int fd = 3;
+  std::memcpy(CMSG_DATA(entry), &fd, sizeof(fd));
+  if (sendmsg(to_test, &message, 0) < 0) return 91;
+  close(fd);
+  unsigned char code = 0;
+  return read(to_test, &code, 1) == 1 ? code : 92;
+}
