@@ -131,7 +131,9 @@ void EnterProcess::settle() {
     if (handlers_.on_running) std::exchange(handlers_.on_running, nullptr)();
     if (!*alive) return;
   }
-  if (exited_ && handlers_.on_exited) std::exchange(handlers_.on_exited, nullptr)(exit_);
+  if (!exited_ || !handlers_.on_exited) return;
+  ExitRecord record = exit_;  // the handler may destroy this object
+  std::exchange(handlers_.on_exited, nullptr)(record);
 }
 
 void EnterProcess::failed(EnterReport report) {

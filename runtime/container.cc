@@ -1,0 +1,334 @@
+#include "runtime/container.h"
+
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "config/check.h"
+#include "runtime/oci/rootfs.h"
+#include "runtime/proc_info.h"
+
+namespace keepwell {
+
+namespace {
+
+constexpr Duration kDeleteTimeout = std::chrono::seconds(20);
+constexpr Duration kCgroupRetry = std::chrono::milliseconds(5);
+constexpr int kCgroupTriesMax =
+    400;  // with kCgroupRetry: 2 s; what is left then goes at the next start
+constexpr Duration kFreezePoll = std::chrono::milliseconds(2);
+constexpr Duration kFreezeTimeout = std::chrono::seconds(5);
+
+}  // namespace
+
+Container::Container(EngineContext& context, std::string id)
+    : context_(&context),
+      id_(std::move(id)),
+      cgroup_timer_(context.loop),
+      freeze_timer_(context.loop),
+      alive_(std::make_shared<bool>(true)) {}
+
+Container::~Container() { *alive_ = false; }
+
+void Container::start(const StartOrder& order) {
+  if (phase_ == Phase::cleaning) {
+    queued_ = order;
+    return;
+  }
+  KW_CHECK(phase_ == Phase::idle);
+  order_ = order;
+  launch();
+}
+
+void Container::launch() {
+  phase_ = Phase::starting;
+  kill_wanted_ = false;
+  frozen_ = false;
+  early_exit_.reset();
+  if (order_.spec->runtime == RuntimeKind::oci)
+    launch_oci();
+  else
+    launch_process();
+}
+
+void Container::launch_oci() {
+  oci_start_ = std::make_unique<OciStart>(
+      *context_, order_, [this](Launched result) { launched(std::move(result)); },
+      [this, alive = alive_, context = context_](const ExitRecord& record) {
+        if (*alive)
+          exited(record);
+        else
+          context->keeper.ack(record.id);
+      });
+  oci_start_->begin();
+}
+
+void Container::launched(Launched result) {
+  // It is in the middle of calling us.
+  context_->later([start = std::shared_ptr<OciStart>(std::move(oci_start_))] {});
+  if (!result.ok) return start_failed(result.exit_code, std::move(result.error));
+  run_ = {};
+  run_.pid = result.pid;
+  run_.pidfd = std::move(result.pidfd);
+  run_.spawn_id = result.spawn_id;
+  run_.base = std::move(result.base);
+  run_.payload_cgroups = std::move(result.payload_cgroups);
+  came_up(false, result.start_ticks);
+}
+
+void Container::came_up(bool adopted, std::uint64_t start_ticks) {
+  phase_ = Phase::running;
+  std::optional<bool> paused;
+  if (context_->cgroups) {
+    run_.oom_kills = read_oom_kills(*context_->cgroups, id_);
+    if (Result<bool> found = container_frozen(*context_->cgroups, id_); adopted && found) {
+      paused = *found;
+      frozen_ = *found;
+    }
+  }
+  Now now = Loop::now();
+  std::shared_ptr<bool> alive = alive_;
+  ContainerRef ref = order_.container;
+  context_->emit(ContainerStarted{ref, run_.pid, start_ticks, adopted, paused, now.mono, now.wall});
+  if (!*alive || !is(ref) || phase_ != Phase::running) return;
+  if (kill_wanted_) kill();
+  if (early_exit_) exited(*std::exchange(early_exit_, std::nullopt));
+}
+
+void Container::start_failed(int exit_code, std::string text) {
+  if (early_exit_) context_->keeper.ack(std::exchange(early_exit_, std::nullopt)->id);
+  ContainerRef ref = order_.container;
+  clean([this, ref, exit_code, text = std::move(text)] {
+    context_->emit(ContainerStartFailed{ref, exit_code, text});
+  });
+}
+
+void Container::exited(const ExitRecord& record) {
+  bool ours = record.key == container_key(order_.container);
+  if (ours && phase_ == Phase::starting) {
+    early_exit_ = record;
+    return;
+  }
+  if (!ours || phase_ != Phase::running) {
+    context_->keeper.ack(record.id);  // of a start that failed
+    return;
+  }
+  bool oom = context_->cgroups && read_oom_kills(*context_->cgroups, id_) > run_.oom_kills;
+  phase_ = Phase::cleaning;
+  std::shared_ptr<bool> alive = alive_;
+  tell_exit(record, oom && record.signal == SIGKILL);
+  if (*alive) clean({});
+}
+
+void Container::tell_exit(const ExitRecord& record, bool oom_killed) {
+  context_->emit(ContainerExited{.container = order_.container,
+                                 .known = record.known,
+                                 .code = record.status(),
+                                 .signal = record.known ? record.signal : 0,
+                                 .oom_killed = oom_killed,
+                                 .at = record.at.mono,
+                                 .at_wall = record.at.wall});
+  if (record.id != 0) context_->keeper.ack(record.id);
+}
+
+Status Container::signal(int number) {
+  if (phase_ != Phase::running || !run_.pidfd)
+    return fail(Errc::conflict, "cannot signal " + order_.name + ": it is not running");
+  if (syscall(SYS_pidfd_send_signal, run_.pidfd.get(), number, nullptr, 0) != 0)
+    return fail_errno("cannot send signal " + std::to_string(number) + " to " + order_.name);
+  return {};
+}
+
+void Container::kill() {
+  if (phase_ == Phase::starting) {
+    kill_wanted_ = true;
+    if (oci_start_) oci_start_->cancel();
+    return;
+  }
+  if (phase_ != Phase::running) return;
+  if (context_->cgroups) {
+    if (Status killed = kill_container_cgroup(*context_->cgroups, id_); !killed)
+      context_->warn(order_.name + ": " + killed.error().text);
+  }
+  if (run_.process) run_.process->kill_group();
+  if (run_.pidfd) syscall(SYS_pidfd_send_signal, run_.pidfd.get(), SIGKILL, nullptr, 0);
+}
+
+void Container::freeze(const ContainerRef& ref, bool frozen) {
+  auto answer = [this, ref, frozen](std::string error) {
+    context_->later([context = context_, ref, frozen, error] {
+      if (frozen)
+        context->emit(ContainerPaused{ref, error});
+      else
+        context->emit(ContainerResumed{ref, error});
+    });
+  };
+  if (!is(ref) || phase_ != Phase::running)
+    return answer("cannot pause " + order_.name + ": it is not running");
+  if (!context_->cgroups)
+    return answer("cannot pause " + order_.name + ": this host lets keepwell make no cgroups");
+  if (Status done = freeze_container(*context_->cgroups, id_, frozen); !done)
+    return answer(done.error().text);
+  poll_frozen(ref, frozen, Duration{0});
+}
+
+void Container::poll_frozen(const ContainerRef& ref, bool frozen, Duration waited) {
+  freeze_timer_.start_after(
+      waited == Duration{0} ? Duration{0} : kFreezePoll, [this, ref, frozen, waited] {
+        Result<bool> now = container_frozen(*context_->cgroups, id_);
+        bool reached = now && *now == frozen;
+        if (!reached && waited < kFreezeTimeout && phase_ == Phase::running)
+          return poll_frozen(ref, frozen, waited + kFreezePoll);
+        std::string error;
+        if (!reached) {
+          error = phase_ == Phase::running
+                      ? "cannot pause " + order_.name + ": its processes did not stop within 5 s"
+                      : "cannot pause " + order_.name + ": it has ended";
+          if (phase_ == Phase::running) (void)freeze_container(*context_->cgroups, id_, !frozen);
+        } else {
+          frozen_ = frozen;
+        }
+        if (frozen)
+          context_->emit(ContainerPaused{ref, error});
+        else
+          context_->emit(ContainerResumed{ref, error});
+      });
+}
+
+std::string Container::log_path() const { return log_place().log_path; }
+
+LogStreamPlace Container::log_place() const {
+  return {id_, context_->bundle_dir(id_), context_->container_dir(id_) + "/log/container.log"};
+}
+
+CgroupLimits Container::limits() const {
+  CgroupLimits limits;
+  if (order_.spec->pids_limit > 0) limits.pids = order_.spec->pids_limit;
+  if (order_.spec->memory_bytes > 0) limits.memory_bytes = order_.spec->memory_bytes;
+  if (order_.spec->cpus > 0) limits.cpus = order_.spec->cpus;
+  return limits;
+}
+
+// ---- the end of a run
+
+void Container::clean(std::function<void()> on_clean) {
+  phase_ = Phase::cleaning;
+  on_clean_ = std::move(on_clean);
+  freeze_timer_.stop();
+  frozen_ = false;
+  run_.pidfd.reset();
+  run_.process.reset();
+  cleaning_left_ = 2;
+  auto one_done = [this, alive = alive_] {
+    if (*alive && --cleaning_left_ == 0) cleaned();
+  };
+  drop_log_streams(context_->keeper, id_, one_done);
+
+  cgroup_tries_ = 0;
+  if (context_->cgroups) (void)kill_container_cgroup(*context_->cgroups, id_);
+  bool known_to_runtime = order_.spec == nullptr || order_.spec->runtime == RuntimeKind::oci;
+  if (!known_to_runtime || !context_->runtime ||
+      access((context_->runtime->state_root + "/" + id_).c_str(), F_OK) != 0) {
+    context_->later([this, alive = alive_] {
+      if (*alive) clean_cgroups();
+    });
+    return;
+  }
+  HostCommand remove;
+  remove.argv = runtime_delete_argv(*context_->runtime, id_);
+  remove.timeout = kDeleteTimeout;
+  context_->commands.run(remove, [this, alive = alive_](const HostCommandResult& result) {
+    if (!*alive) return;
+    if (!result.ok())
+      context_->warn(order_.name + ": cannot delete it from the runtime: " + result.output);
+    clean_cgroups();
+  });
+}
+
+void Container::clean_cgroups() {
+  if (context_->cgroups) {
+    bool probes = std::any_of(run_.leaves.begin(), run_.leaves.end(),
+                              [](const auto& leaf) { return leaf.second.taken; });
+    Result<bool> gone =
+        probes ? Result<bool>(false) : try_remove_container_cgroup(*context_->cgroups, id_);
+    if (gone && !*gone && ++cgroup_tries_ < kCgroupTriesMax) {
+      (void)kill_container_cgroup(*context_->cgroups, id_);
+      cgroup_timer_.start_after(kCgroupRetry, [this] { clean_cgroups(); });
+      return;
+    }
+    if (!gone) context_->warn(order_.name + ": " + gone.error().text);
+  }
+  if (--cleaning_left_ == 0) cleaned();
+}
+
+void Container::cleaned() {
+  run_ = {};
+  phase_ = Phase::idle;
+  std::shared_ptr<bool> alive = alive_;
+  if (on_clean_) std::exchange(on_clean_, nullptr)();
+  if (!*alive || phase_ != Phase::idle) return;
+  if (queued_removal_) return remove(std::exchange(queued_removal_, nullptr));
+  if (!queued_) return;
+  order_ = *std::exchange(queued_, std::nullopt);
+  launch();
+}
+
+void Container::remove(std::function<void()> on_removed) {
+  if (phase_ == Phase::cleaning) {
+    queued_removal_ = std::move(on_removed);
+    return;
+  }
+  std::string bundle = context_->bundle_dir(id_), layers = context_->container_dir(id_);
+  // Unmounting writes the layer's file system out, and a layer may be large: none of that in our
+  // loop.
+  HostCommand command;
+  const char* script =
+      "umount -l \"$1/rootfs\" 2>/dev/null; rm -rf --one-file-system -- \"$1\" \"$2\"";
+  command.argv = {"/bin/sh", "-c", script, "keepwell-remove", bundle, layers};
+  command.timeout = std::chrono::minutes(15);
+  context_->commands.run(command, [context = context_, bundle, on_removed = std::move(on_removed)](
+                                      const HostCommandResult& result) {
+    if (!result.ok()) context->warn("cannot remove all of " + bundle + ": " + result.output);
+    on_removed();
+  });
+}
+
+// ---- leaves
+
+Result<std::shared_ptr<CgroupLeaf>> Container::take_leaf(const std::string& name) {
+  if (!context_->cgroups) return std::shared_ptr<CgroupLeaf>();
+  Leaf& leaf = run_.leaves[name];
+  KW_CHECK(!leaf.taken);
+  if (!leaf.cgroup) {
+    CgroupLimits limits;
+    const ProbeLimits& probe = order_.spec->probe_limits;
+    if (probe.pids > 0) limits.pids = probe.pids;
+    if (probe.memory_bytes > 0) limits.memory_bytes = probe.memory_bytes;
+    Result<CgroupLeaf> made = CgroupLeaf::create(*context_->cgroups, id_,
+                                                 "probe-" + std::to_string(next_leaf_++), limits);
+    if (!made) return fail(made.error());
+    leaf.cgroup = std::make_shared<CgroupLeaf>(std::move(*made));
+  }
+  leaf.taken = true;
+  return leaf.cgroup;
+}
+
+void Container::release_leaf(const std::string& name, bool clean) {
+  auto found = run_.leaves.find(name);
+  if (found == run_.leaves.end()) return;  // the container's run has ended meanwhile
+  found->second.taken = false;
+  std::erase_if(run_.abandoned, [](const std::shared_ptr<CgroupLeaf>& leaf) {
+    Result<bool> gone = leaf->try_remove();
+    return gone && *gone;
+  });
+  if (clean || !found->second.cgroup) return;
+  Result<bool> gone = found->second.cgroup->try_remove();
+  if (!gone || !*gone) run_.abandoned.push_back(found->second.cgroup);
+  run_.leaves.erase(found);
+}
+
+}  // namespace keepwell

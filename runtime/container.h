@@ -1,0 +1,121 @@
+// One container (or `process` service) of the engine over all its runs:
+//
+//   idle --start--> starting --> running --exit--> cleaning --> idle
+//                       \--failed-----------------> cleaning
+//
+// Its exit is told at once; what is left of the run (runtime state, cgroups, log streams) is
+// removed while `cleaning`, and a start that comes then waits for the end of it. So there are never
+// two copies. Private to the engine.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "runtime/engine_context.h"
+#include "runtime/enter_process.h"
+#include "runtime/oci_start.h"
+#include "runtime/timer.h"
+
+namespace keepwell {
+
+class Container {
+ public:
+  Container(EngineContext& context, std::string id);
+  ~Container();
+
+  void start(const StartOrder& order);
+  void adopt(const AdoptOrder& order);
+  Status signal(int number);
+  void kill();
+  void freeze(const ContainerRef& ref, bool frozen);
+  // Kills and cleans what is left of a container that no record names. REQUIRES: idle.
+  void discard() { clean({}); }
+  // Removes everything of it, then calls ON_REMOVED, later. REQUIRES: not running.
+  void remove(std::function<void()> on_removed);
+
+  const std::string& id() const { return id_; }
+  const StartOrder& order() const { return order_; }
+  bool is(const ContainerRef& ref) const { return order_.container == ref; }
+  bool running() const { return phase_ == Phase::running; }
+  bool frozen() const { return frozen_; }
+  bool idle() const { return phase_ == Phase::idle && !queued_; }
+
+  // ---- for probes and exec sessions; REQUIRES: running()
+  const std::shared_ptr<const ExecPlanBase>& plan_base() const { return run_.base; }
+  int target_pidfd() const {
+    return order_.spec->runtime == RuntimeKind::oci ? run_.pidfd.get() : -1;
+  }
+  const std::vector<UniqueFd>& payload_cgroups() const { return run_.payload_cgroups; }
+  pid_t pid() const { return run_.pid; }
+  std::string log_path() const;
+
+  // A cgroup of its own for a probe of check NAME, the same one each time while it stays clean;
+  // null where this host has none. Give it back with release_leaf().
+  Result<std::shared_ptr<CgroupLeaf>> take_leaf(const std::string& name);
+  // CLEAN: nothing is left in it.
+  void release_leaf(const std::string& name, bool clean);
+
+ private:
+  enum class Phase { idle, starting, running, cleaning };
+  struct Leaf {
+    std::shared_ptr<CgroupLeaf> cgroup;
+    bool taken = false;
+  };
+  struct Run {  // what a running container has
+    pid_t pid = 0;
+    UniqueFd pidfd;
+    SpawnId spawn_id = 0;
+    std::shared_ptr<const ExecPlanBase> base;
+    std::vector<UniqueFd> payload_cgroups;
+    std::unique_ptr<EnterProcess> process;  // of a `process` service that this agent started
+    std::uint64_t oom_kills = 0;            // when it started
+    std::map<std::string, Leaf> leaves;
+    std::vector<std::shared_ptr<CgroupLeaf>> abandoned;
+  };
+
+  void launch();
+  void launch_oci();
+  void launch_process();
+  Status spawn_process();
+  std::shared_ptr<const ExecPlanBase> process_base() const;
+  void launched(Launched result);
+  void came_up(bool adopted, std::uint64_t start_ticks);
+  void start_failed(int exit_code, std::string text);
+  void exited(const ExitRecord& record);
+  void tell_exit(const ExitRecord& record, bool oom_killed);
+  bool adopt_inherited(const AdoptOrder& order);
+  void adopt_stranger(const AdoptOrder& order);
+  Status adopt_running(pid_t pid, UniqueFd pidfd, SpawnId spawn_id);
+  void adopt_gone();
+  void clean(std::function<void()> on_clean);
+  void clean_cgroups();
+  void cleaned();
+  void poll_frozen(const ContainerRef& ref, bool frozen, Duration waited);
+  LogStreamPlace log_place() const;
+  CgroupLimits limits() const;
+
+  EngineContext* context_;
+  std::string id_;
+  StartOrder order_;
+  Phase phase_ = Phase::idle;
+  std::optional<StartOrder> queued_;
+  std::function<void()> queued_removal_;
+  std::unique_ptr<OciStart> oci_start_;
+  std::unique_ptr<EnterProcess> starting_process_;
+  Run run_;
+  std::optional<ExitRecord> early_exit_;  // came before the start was told
+  bool kill_wanted_ = false;
+  bool frozen_ = false;
+  std::function<void()> on_clean_;
+  int cleaning_left_ = 0;
+  int cgroup_tries_ = 0;
+  Timer cgroup_timer_, freeze_timer_;
+  int next_leaf_ = 1;
+  std::shared_ptr<bool> alive_;
+};
+
+}  // namespace keepwell

@@ -1,0 +1,184 @@
+#include "runtime/linux_engine.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "config/check.h"
+#include "runtime/container.h"
+#include "runtime/engine_context.h"
+#include "runtime/oci/rootfs.h"
+#include "runtime/probe_process.h"
+
+namespace keepwell {
+
+namespace {
+
+bool is_id(const std::string& name) {
+  return name.size() == 64 && name.find_first_not_of("0123456789abcdef") == std::string::npos;
+}
+
+std::vector<std::string> ids_in(const std::string& dir) {
+  std::vector<std::string> ids;
+  std::error_code error;
+  for (std::filesystem::directory_iterator it(dir, error), end; !error && it != end;
+       it.increment(error))
+    if (std::string name = it->path().filename(); is_id(name)) ids.push_back(name);
+  return ids;
+}
+
+}  // namespace
+
+LinuxEngine::LinuxEngine(std::unique_ptr<EngineContext> context) : context_(std::move(context)) {}
+
+LinuxEngine::~LinuxEngine() = default;
+
+Result<std::unique_ptr<LinuxEngine>> LinuxEngine::open(Loop& loop, KeeperClient& keeper,
+                                                       LinuxEngineOptions options) {
+  auto context = std::make_unique<EngineContext>(loop, keeper, std::move(options));
+  if (Status opened = context->open(); !opened) return fail(opened.error());
+  return std::unique_ptr<LinuxEngine>(new LinuxEngine(std::move(context)));
+}
+
+Container& LinuxEngine::container(const std::string& id) {
+  std::unique_ptr<Container>& found = containers_[id];
+  if (!found) found = std::make_unique<Container>(*context_, id);
+  return *found;
+}
+
+Container* LinuxEngine::find(const ContainerRef& ref) const {
+  auto found = containers_.find(ref.id);
+  return found == containers_.end() || !found->second->is(ref) ? nullptr : found->second.get();
+}
+
+void LinuxEngine::start(const StartOrder& order) { container(order.container.id).start(order); }
+
+void LinuxEngine::adopt(const AdoptOrder& order) {
+  container(order.start.container.id).adopt(order);
+}
+
+Status LinuxEngine::signal(const ContainerRef& ref, int signal) {
+  Container* found = find(ref);
+  if (!found)
+    return fail(Errc::conflict, "cannot signal container " + ref.id + ": it is not running");
+  return found->signal(signal);
+}
+
+void LinuxEngine::kill(const ContainerRef& ref) {
+  if (Container* found = find(ref)) found->kill();
+}
+
+void LinuxEngine::pause(const ContainerRef& ref) { container(ref.id).freeze(ref, true); }
+
+void LinuxEngine::resume(const ContainerRef& ref) { container(ref.id).freeze(ref, false); }
+
+void LinuxEngine::remove(const std::string& id) {
+  container(id).remove([this, id] {
+    auto found = containers_.find(id);
+    if (found != containers_.end() && found->second->idle()) containers_.erase(found);
+  });
+}
+
+void LinuxEngine::start_probe(const ProbeOrder& order) {
+  Container* found = find(order.container);
+  if (!found || !found->running() || !found->plan_base()) {
+    context_->later([this, id = order.id] {
+      Now now = Loop::now();
+      ProbeEnded ended;
+      ended.probe = id;
+      ended.how = ProbeEnded::How::container_gone;
+      ended.error = "the container is not running";
+      ended.at = now.mono;
+      ended.at_wall = now.wall;
+      context_->emit(std::move(ended));
+    });
+    return;
+  }
+  auto made = probes_.emplace(order.id, std::make_unique<ProbeProcess>(*context_, *found, order));
+  KW_CHECK(made.second);
+  made.first->second->start([this, id = order.id](ProbeEnded ended) {
+    std::unique_ptr<ProbeProcess> over = std::move(probes_.at(id));
+    probes_.erase(id);
+    // It is in the middle of calling us.
+    context_->later([over = std::shared_ptr<ProbeProcess>(std::move(over))] {});
+    context_->emit(std::move(ended));
+  });
+}
+
+void LinuxEngine::kill_probe(ProbeId probe) {
+  auto found = probes_.find(probe);
+  if (found != probes_.end()) found->second->kill();
+}
+
+void LinuxEngine::clean_leftovers(const std::set<std::string>& known) {
+  std::set<std::string> left;
+  for (const std::string& id : ids_in(context_->options.run_dir)) left.insert(id);
+  for (const std::string& id : ids_in(context_->options.data_dir + "/containers")) left.insert(id);
+  if (context_->cgroups)
+    for (const std::string& id : list_container_cgroups(*context_->cgroups))
+      if (is_id(id)) left.insert(id);
+  auto forget = [&](const std::string& key) {
+    std::string id = key.substr(std::string("container ").size(), 64);
+    if (known.contains(id)) return false;
+    left.insert(id);
+    return true;
+  };
+  for (auto it = context_->inherited_exits.begin(); it != context_->inherited_exits.end();) {
+    bool stranger = forget(it->first);
+    if (stranger) context_->keeper.ack(it->second.id);
+    it = stranger ? context_->inherited_exits.erase(it) : std::next(it);
+  }
+  for (auto it = context_->inherited_children.begin(); it != context_->inherited_children.end();) {
+    bool stranger = forget(it->first);
+    if (stranger)
+      context_->keeper.watch(it->second.id, [context = context_.get()](const ExitRecord& record) {
+        context->keeper.ack(record.id);
+      });
+    it = stranger ? context_->inherited_children.erase(it) : std::next(it);
+  }
+  for (const std::string& id : left) {
+    if (known.contains(id)) continue;
+    context_->warn("container " + id.substr(0, 12) +
+                   " is in no record: what is left of it is killed and removed");
+    context_->when_runtime_known([this, id] {
+      container(id).discard();
+      remove(id);
+    });
+  }
+}
+
+void LinuxEngine::unmount_all() {
+  for (const std::string& id : ids_in(context_->options.run_dir)) {
+    auto found = containers_.find(id);
+    if (found != containers_.end() && found->second->running()) continue;
+    Status done = unmount_rootfs(context_->bundle_dir(id) + "/rootfs");
+    if (!done) context_->warn(done.error().text);
+  }
+}
+
+std::vector<int> LinuxEngine::pids(const std::string& id) const {
+  auto found = containers_.find(id);
+  if (found == containers_.end() || !found->second->running()) return {};
+  if (context_->cgroups)
+    if (Result<std::vector<int>> inside = container_pids(*context_->cgroups, id);
+        inside && !inside->empty())
+      return *inside;
+  return {found->second->pid()};
+}
+
+Result<CgroupStats> LinuxEngine::stats(const std::string& id) const {
+  if (!context_->cgroups)
+    return fail(Errc::not_found,
+                "cannot tell what " + id + " uses: this host lets keepwell make no cgroups");
+  return read_cgroup_stats(*context_->cgroups, id);
+}
+
+std::string LinuxEngine::log_path(const std::string& id) const {
+  return context_->container_dir(id) + "/log/container.log";
+}
+
+std::string LinuxEngine::runtime_name() const {
+  return context_->runtime ? context_->runtime->version + " (" + context_->runtime->path + ")"
+                           : std::string();
+}
+
+}  // namespace keepwell

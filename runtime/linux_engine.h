@@ -1,0 +1,96 @@
+// The Engine that does it with real processes: OCI containers through runc or crun, plain commands
+// (`process` services), and probes entered natively. Everything is started by the keeper, so what
+// runs outlives this object; the next agent makes a new one on what the keeper has kept, and
+// adopts.
+//
+//   auto engine = LinuxEngine::open(loop, keeper, {.run_dir = ..., .on_event = ...});
+//   engine->adopt(...) for each stored container; engine->clean_leftovers({their ids});
+//   keeper.ready();
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "config/result.h"
+#include "runtime/cgroup.h"
+#include "runtime/engine.h"
+
+namespace keepwell {
+
+class Container;
+class EngineContext;
+class ExecSession;
+class KeeperClient;
+class Loop;
+class ProbeProcess;
+struct ExecSessionOrder;
+struct ExecSessionHandlers;
+
+struct LinuxEngineOptions {
+  std::string run_dir;
+  std::string data_dir;
+  std::string runtime = "auto";  // ProjectSpec::runtime
+  std::string cgroup_parent;     // see open_cgroup_root(); empty: chosen
+  // Called from the loop, never from inside an order. When it returns after a ContainerExited, what
+  // it says has been stored: the keeper then forgets the exit.
+  std::function<void(const EngineEvent&)> on_event;
+  std::function<void(const std::string&)> on_warning;  // one sentence for the log
+};
+
+class LinuxEngine final : public Engine {
+ public:
+  // Fails where the directories cannot be made. A host without an OCI runtime or without cgroups is
+  // no failure: services that need them fail to start, with the reason. REQUIRES: LOOP and KEEPER
+  // outlive the engine. Takes what KEEPER inherited.
+  static Result<std::unique_ptr<LinuxEngine>> open(Loop& loop, KeeperClient& keeper,
+                                                   LinuxEngineOptions options);
+  ~LinuxEngine() override;
+
+  void start(const StartOrder& order) override;
+  void adopt(const AdoptOrder& order) override;
+  Status signal(const ContainerRef& container, int signal) override;
+  void kill(const ContainerRef& container) override;
+  void pause(const ContainerRef& container) override;
+  void resume(const ContainerRef& container) override;
+  void remove(const std::string& id) override;
+  void start_probe(const ProbeOrder& order) override;
+  void kill_probe(ProbeId probe) override;
+
+  // Kills and removes what an earlier keepwell left of containers that are not in KNOWN: processes,
+  // cgroups, mounts, bundles, FIFOs, layers. Call it once, after every adopt().
+  void clean_leftovers(const std::set<std::string>& known);
+
+  // Before the program ends with nothing running: unmounts what is still mounted. Blocks for as
+  // long as that takes.
+  void unmount_all();
+
+  // ---- what the API shows
+
+  // Live processes of the container; empty where it is not running.
+  std::vector<int> pids(const std::string& id) const;
+  // Errc::not_found where it has no cgroup (not running, or a host without).
+  Result<CgroupStats> stats(const std::string& id) const;
+  // Where its log is, with stdout and stderr (CRI lines); older files have .1, .2, ... behind it.
+  std::string log_path(const std::string& id) const;
+  // Which OCI runtime is used: "runc 1.1.5 (/usr/sbin/runc)"; empty while that is not known yet.
+  std::string runtime_name() const;
+
+  // Starts a program in a running container; see exec_session.h.
+  Result<std::unique_ptr<ExecSession>> exec(const ExecSessionOrder& order,
+                                            ExecSessionHandlers handlers);
+
+ private:
+  explicit LinuxEngine(std::unique_ptr<EngineContext> context);
+  Container* find(const ContainerRef& ref) const;
+  Container& container(const std::string& id);
+
+  std::unique_ptr<EngineContext> context_;
+  std::map<std::string, std::unique_ptr<Container>> containers_;
+  std::map<ProbeId, std::unique_ptr<ProbeProcess>> probes_;
+};
+
+}  // namespace keepwell

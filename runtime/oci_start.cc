@@ -1,0 +1,323 @@
+#include "runtime/oci_start.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "runtime/container_root.h"
+#include "runtime/netns_socket.h"
+#include "runtime/oci/bundle.h"
+#include "runtime/passwd.h"
+#include "runtime/proc_info.h"
+#include "runtime/state_file.h"
+
+namespace keepwell {
+
+namespace {
+
+constexpr Duration kCreateTimeout = std::chrono::seconds(60);
+constexpr Duration kStartTimeout = std::chrono::seconds(30);
+constexpr Duration kDeleteTimeout = std::chrono::seconds(20);
+constexpr Duration kCopyTimeout = std::chrono::minutes(15);
+
+// Device nodes of the host, for a privileged container; what its own /dev gets from the runtime is
+// left out.
+std::vector<std::string> host_device_nodes() {
+  std::vector<std::string> nodes;
+  std::error_code error;
+  for (std::filesystem::recursive_directory_iterator it("/dev", error), end; it != end;
+       it.increment(error)) {
+    if (error) break;
+    const std::filesystem::path& path = it->path();
+    if (it->is_directory(error) &&
+        (path == "/dev/pts" || path == "/dev/shm" || path == "/dev/mqueue" || path == "/dev/fd")) {
+      it.disable_recursion_pending();
+      continue;
+    }
+    if (path == "/dev/console" || path == "/dev/ptmx" || path == "/dev/tty") continue;
+    if (!it->is_symlink(error) && (it->is_character_file(error) || it->is_block_file(error)))
+      nodes.push_back(path);
+  }
+  return nodes;
+}
+
+CgroupLimits limits_of(const ServiceSpec& spec) {
+  CgroupLimits limits;
+  if (spec.pids_limit > 0) limits.pids = spec.pids_limit;
+  if (spec.memory_bytes > 0) limits.memory_bytes = spec.memory_bytes;
+  if (spec.cpus > 0) limits.cpus = spec.cpus;
+  return limits;
+}
+
+}  // namespace
+
+std::string container_key(const ContainerRef& ref) {
+  return "container " + ref.id + " " + std::to_string(ref.run);
+}
+
+Result<std::shared_ptr<const ExecPlanBase>> compile_container_plan(EngineContext& context,
+                                                                   const std::string& id) {
+  Result<std::string> text = read_small_file(context.bundle_dir(id) + "/config.json", 4u << 20);
+  if (!text) return fail(text.error());
+  ExecPlanOptions options;
+  if (context.runtime) options.keyring = runtime_keyring(*context.runtime, id);
+  options.rootless = !context.root;
+  Result<ExecPlanBase> base = compile_exec_plan_base(*text, options);
+  if (!base) return fail(base.error());
+  return std::make_shared<const ExecPlanBase>(std::move(*base));
+}
+
+OciStart::OciStart(EngineContext& context, const StartOrder& order,
+                   std::function<void(Launched)> on_done,
+                   std::function<void(const ExitRecord&)> on_exited)
+    : context_(&context),
+      order_(order),
+      on_done_(std::move(on_done)),
+      on_exited_(std::move(on_exited)),
+      id_(order_.container.id),
+      bundle_(context.bundle_dir(id_)),
+      place_{order.spec->rootfs, context.container_dir(id_), bundle_ + "/rootfs"},
+      alive_(std::make_shared<bool>(true)) {}
+
+OciStart::~OciStart() {
+  *alive_ = false;
+  if (holds_slot_) context_->end_start();
+}
+
+void OciStart::begin() {
+  std::shared_ptr<bool> alive = alive_;
+  context_->begin_start([this, alive, context = context_] {
+    if (!*alive) return context->end_start();
+    holds_slot_ = true;
+    context_->when_runtime_known([this, alive] {
+      if (*alive) prepare();
+    });
+  });
+}
+
+void OciStart::prepare() {
+  if (!context_->runtime) return give_up(128, context_->runtime_problem);
+  struct stat lower {};
+  if (order_.spec->rootfs.empty())
+    return give_up(
+        128, "cannot start " + order_.name + ": it has no root file system; set x-keepwell.rootfs");
+  if (stat(place_.lower.c_str(), &lower) != 0)
+    return give_up(128, "cannot use rootfs " + place_.lower + ": " + std::strerror(errno));
+  if (!S_ISDIR(lower.st_mode))
+    return give_up(128, "cannot use rootfs " + place_.lower + ": it is no directory");
+  if (mkdir(bundle_.c_str(), 0700) != 0 && errno != EEXIST)
+    return give_up(128, "cannot make " + bundle_ + ": " + std::strerror(errno));
+  if (access((context_->runtime->state_root + "/" + id_).c_str(), F_OK) != 0) return make_rootfs();
+
+  // An earlier start was cut short.
+  HostCommand remove;
+  remove.argv = runtime_delete_argv(*context_->runtime, id_);
+  remove.timeout = kDeleteTimeout;
+  context_->commands.run(remove, [this, alive = alive_](const HostCommandResult&) {
+    if (*alive) make_rootfs();
+  });
+}
+
+void OciStart::make_rootfs() {
+  if (mkdir(place_.layer_dir.c_str(), 0700) != 0 && errno != EEXIST)
+    return give_up(128, "cannot make " + place_.layer_dir + ": " + std::strerror(errno));
+  if (rootfs_copied(place_)) {
+    rootfs_ = place_.copy();
+    return make_bundle();
+  }
+  Status mounted = mount_rootfs(place_);
+  if (mounted) {
+    rootfs_ = place_.mount_point;
+    return make_bundle();
+  }
+  context_->warn(mounted.error().text + "; the tree is copied to " + place_.copy() + " instead");
+  HostCommand copy;
+  copy.argv = copy_rootfs_argv(place_);
+  copy.timeout = kCopyTimeout;
+  context_->commands.run(copy, [this, alive = alive_](const HostCommandResult& result) {
+    if (!*alive) return;
+    if (!result.ok()) return give_up(128, "cannot copy " + place_.lower + ": " + result.output);
+    rootfs_ = place_.copy();
+    make_bundle();
+  });
+}
+
+void OciStart::make_bundle() {
+  if (cancelled_)
+    return give_up(137, "cannot start " + order_.name + ": it was killed before it ran");
+  if (Status written = write_config(rootfs_); !written)
+    return give_up(start_failure_code(written.error().text), written.error().text);
+  if (context_->cgroups) {
+    Status made = create_container_cgroup(*context_->cgroups, id_, limits_of(*order_.spec));
+    if (!made) return give_up(128, made.error().text);
+  }
+  Result<LogStreamFds> streams = open_log_streams(
+      context_->keeper, {id_, bundle_, context_->container_dir(id_) + "/log/container.log"},
+      order_.spec->logging);
+  if (!streams) return give_up(128, streams.error().text);
+  streams_ = std::move(*streams);
+  create();
+}
+
+Status OciStart::write_config(const std::string& rootfs) {
+  const ServiceSpec& spec = *order_.spec;
+  Result<ContainerRoot> root = ContainerRoot::open(rootfs);
+  if (!root) return fail(root.error());
+  UserDatabase users;
+  Result<ResolvedUser> user = users.resolve(*root, spec.user);
+  if (!user) return fail(user.error());
+
+  BundlePlan plan;
+  plan.id = id_;
+  plan.rootfs = rootfs;
+  plan.etc_dir = bundle_ + "/etc";
+  if (context_->cgroups) plan.cgroups_path = payload_path(*context_->cgroups, id_);
+  plan.uid = user->uid;
+  plan.gid = user->gid;
+  plan.groups = user->groups;
+  plan.host_capabilities = context_->host_capabilities;
+  plan.own_oom_score_adj = context_->own_oom_score_adj;
+  plan.nofile_hard = context_->nofile_hard;
+  plan.limit_swap = context_->limit_swap;
+  if (spec.privileged) plan.device_nodes = host_device_nodes();
+  if (!spec.seccomp.empty() && spec.seccomp != "unconfined") {
+    Result<std::string> profile = read_small_file(spec.seccomp, 1u << 20);
+    if (!profile) return fail(profile.error().with("cannot use seccomp profile"));
+    plan.seccomp_profile = std::move(*profile);
+  }
+  if (Status written = write_etc_files(spec, bundle_hostname(spec, id_), plan.etc_dir); !written)
+    return written;
+  Result<nlohmann::json> config = bundle_config(spec, plan);
+  if (!config) return fail(config.error());
+  std::ofstream out(bundle_ + "/config.json", std::ios::trunc);
+  out << config->dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  out.close();
+  if (!out) return fail(Errc::os, "cannot write " + bundle_ + "/config.json");
+  return {};
+}
+
+void OciStart::create() {
+  unlink((bundle_ + "/runtime.log").c_str());
+  unlink((bundle_ + "/pid").c_str());
+  HostCommand command;
+  command.argv = runtime_create_argv(*context_->runtime, {.id = id_,
+                                                          .bundle = bundle_,
+                                                          .pid_file = bundle_ + "/pid",
+                                                          .log_file = bundle_ + "/runtime.log",
+                                                          .console_socket = ""});
+  command.cwd = bundle_;
+  command.stdout_fd = streams_.out.get();
+  command.stderr_fd = streams_.err.get();
+  command.timeout = kCreateTimeout;
+  std::vector<UniqueFd> joined;
+  if (context_->cgroups) {
+    Result<std::vector<UniqueFd>> procs = open_create_cgroups(*context_->cgroups, id_);
+    if (!procs) return give_up(128, procs.error().text);
+    joined = std::move(*procs);
+  }
+  for (const UniqueFd& fd : joined) command.cgroup_procs.push_back(fd.get());
+  context_->commands.run(command, [this, alive = alive_](const HostCommandResult& result) {
+    if (*alive) created(result);
+  });
+}
+
+void OciStart::created(const HostCommandResult& result) {
+  streams_ = {};
+  if (result.timed_out)
+    return give_up(128, "cannot start " + order_.name + ": the runtime did not create it in time");
+  if (!result.ok()) {
+    std::string why = result.started ? runtime_log() : result.output;
+    if (why.empty())
+      why = context_->runtime->name + " create ended with " + std::to_string(result.status);
+    return give_up(start_failure_code(why), "OCI runtime create failed: " + why);
+  }
+  Result<std::string> text = read_small_file(bundle_ + "/pid", 64);
+  pid_t pid = 0;
+  if (text) std::from_chars(text->data(), text->data() + text->size(), pid);
+  std::optional<ProcStat> stat = pid > 0 ? read_proc_stat(pid) : std::nullopt;
+  if (!stat)
+    return give_up(128, "cannot start " + order_.name + ": its process is gone before it ran");
+  launched_.pid = pid;
+  launched_.start_ticks = stat->start_ticks;
+
+  KeeperClient::ClaimOrder claim;
+  claim.pid = pid;
+  claim.start_ticks = stat->start_ticks;
+  claim.key = container_key(order_.container);
+  launched_.spawn_id = context_->keeper.claim(
+      claim, {.on_started =
+                  [this, alive = alive_](pid_t, UniqueFd pidfd) {
+                    if (*alive) claimed(std::move(pidfd));
+                  },
+              .on_failed =
+                  [this, alive = alive_](Error error) {
+                    if (*alive)
+                      give_up(128, error.with("cannot claim the container's process").text);
+                  },
+              .on_exited = on_exited_});
+}
+
+void OciStart::claimed(UniqueFd pidfd) {
+  if (!pidfd || cancelled_)
+    return give_up(137, "cannot start " + order_.name + ": it was killed before it ran");
+  launched_.pidfd = std::move(pidfd);
+  if (order_.spec->network_mode != "host") {
+    Status up = bring_loopback_up(launched_.pidfd.get());
+    if (!up) context_->warn(order_.name + ": " + up.error().text);
+  }
+  Result<std::shared_ptr<const ExecPlanBase>> base = compile_container_plan(*context_, id_);
+  if (!base) return give_up(128, base.error().text);
+  launched_.base = std::move(*base);
+  if (context_->cgroups) {
+    Result<std::vector<UniqueFd>> payload =
+        open_payload_cgroups(context_->cgroups->layout, launched_.pid);
+    if (!payload) return give_up(128, payload.error().text);
+    launched_.payload_cgroups = std::move(*payload);
+  }
+  start();
+}
+
+void OciStart::start() {
+  HostCommand command;
+  command.argv = runtime_start_argv(*context_->runtime, id_, bundle_ + "/runtime.log");
+  command.timeout = kStartTimeout;
+  context_->commands.run(command, [this, alive = alive_](const HostCommandResult& result) {
+    if (*alive) started(result);
+  });
+}
+
+void OciStart::started(const HostCommandResult& result) {
+  if (!result.ok()) {
+    std::string why = result.started ? runtime_log() : result.output;
+    if (why.empty()) why = runtime_complaint("", result.output);
+    return give_up(start_failure_code(why), "OCI runtime start failed: " + why);
+  }
+  launched_.ok = true;
+  context_->end_start();
+  holds_slot_ = false;
+  on_done_(std::move(launched_));
+}
+
+std::string OciStart::runtime_log() {
+  Result<std::string> log = read_small_file(bundle_ + "/runtime.log", 1u << 20);
+  return log ? runtime_complaint(*log, "") : std::string();
+}
+
+void OciStart::give_up(int exit_code, std::string error) {
+  Launched failed;
+  failed.exit_code = exit_code;
+  failed.error = std::move(error);
+  failed.pid = launched_.pid;
+  failed.spawn_id = launched_.spawn_id;
+  if (holds_slot_) context_->end_start();
+  holds_slot_ = false;
+  on_done_(std::move(failed));
+}
+
+}  // namespace keepwell

@@ -1,0 +1,83 @@
+// The steps from a StartOrder to a running OCI container, in a row, with a deadline on each:
+//
+//   root file system (mounted or copied) -> bundle, FIFOs, cgroups -> `create` -> claim its first
+//   process
+//   -> loopback up, exec plan compiled -> `start`
+//
+// Any step may fail; then what was made is removed before the failure is reported.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "runtime/engine_context.h"
+#include "runtime/exec_plan.h"
+#include "runtime/log_streams.h"
+#include "runtime/oci/rootfs.h"
+
+namespace keepwell {
+
+struct Launched {
+  bool ok = false;
+  int exit_code = 128;  // of a failure
+  std::string error;
+  pid_t pid = 0;
+  std::uint64_t start_ticks = 0;
+  UniqueFd pidfd;
+  SpawnId spawn_id = 0;
+  std::shared_ptr<const ExecPlanBase> base;
+  std::vector<UniqueFd> payload_cgroups;
+};
+
+// Durable key of a container's process at the keeper.
+std::string container_key(const ContainerRef& ref);
+
+// Compiles the plan for entering the container of BUNDLE_DIR that runs as PID.
+Result<std::shared_ptr<const ExecPlanBase>> compile_container_plan(EngineContext& context,
+                                                                   const std::string& id);
+
+class OciStart {
+ public:
+  // Calls ON_DONE once, from the loop and never from inside begin(); it may destroy this object.
+  // The exit of the container's process, once claimed, goes to ON_EXITED, also after this object is
+  // gone.
+  OciStart(EngineContext& context, const StartOrder& order, std::function<void(Launched)> on_done,
+           std::function<void(const ExitRecord&)> on_exited);
+  ~OciStart();
+
+  void begin();
+
+  // Makes the start fail as soon as it can.
+  void cancel() { cancelled_ = true; }
+
+ private:
+  void prepare();
+  void make_rootfs();
+  void make_bundle();
+  Status write_config(const std::string& rootfs);
+  void create();
+  void created(const HostCommandResult& result);
+  void claimed(UniqueFd pidfd);
+  void start();
+  void started(const HostCommandResult& result);
+  void give_up(int exit_code, std::string error);
+  std::string runtime_log();
+
+  EngineContext* context_;
+  StartOrder order_;
+  std::function<void(Launched)> on_done_;
+  std::function<void(const ExitRecord&)> on_exited_;
+  const std::string& id_;
+  std::string bundle_;
+  RootfsPlace place_;
+  std::string rootfs_;
+  LogStreamFds streams_;
+  Launched launched_;
+  bool holds_slot_ = false;
+  bool cancelled_ = false;
+  std::shared_ptr<bool> alive_;
+};
+
+}  // namespace keepwell

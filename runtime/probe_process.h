@@ -1,0 +1,59 @@
+// One exec probe: its program in the container, in a cgroup leaf of its own. The result is what the
+// program itself returned; what it left behind is killed, and the end is told only when all of it
+// is gone. However the program behaves (floods, forks, holds its pipe open, cannot be killed), a
+// probe costs bounded memory and ends in bounded time after kill(). Private to the engine.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "runtime/container.h"
+#include "runtime/engine_context.h"
+#include "runtime/enter_process.h"
+#include "runtime/output_capture.h"
+#include "runtime/timer.h"
+
+namespace keepwell {
+
+class ProbeProcess {
+ public:
+  // REQUIRES: CONTAINER lives as long as this object.
+  ProbeProcess(EngineContext& context, Container& container, ProbeOrder order);
+  ~ProbeProcess();
+
+  // Starts it. ON_ENDED is called once, from the loop and never from inside; it may destroy this
+  // object. ProbeStarted is emitted before, if the program came to run.
+  void start(std::function<void(ProbeEnded)> on_ended);
+
+  // Kills all of it. Idempotent.
+  void kill();
+
+  const ContainerRef& container() const { return order_.container; }
+
+ private:
+  Status spawn();
+  bool container_runs() const;
+  void kill_all();
+  void program_ended(const ExitRecord& record);
+  void drained();
+  void wait_until_empty();
+  void poll_leaf();
+  void finish(bool clean);
+
+  EngineContext* context_;
+  Container* container_;
+  ProbeOrder order_;
+  std::function<void(ProbeEnded)> on_ended_;
+  OutputCapture capture_;
+  std::unique_ptr<EnterProcess> process_;
+  std::shared_ptr<CgroupLeaf> leaf_;
+  Duration leaf_cpu_before_{0};
+  Timer timer_;
+  FdWatch leaf_watch_;
+  Instant give_up_at_{};
+  ProbeEnded ended_;
+  bool killed_ = false, program_over_ = false, finishing_ = false, unexplained_kill_ = false;
+};
+
+}  // namespace keepwell

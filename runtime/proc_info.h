@@ -1,0 +1,31 @@
+// What /proc says about a process, for telling it from a later one with the same number.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace keepwell {
+
+struct ProcStat {
+  char state = '?';  // R, S, D, T, Z, ...
+  pid_t parent = 0;
+  std::uint64_t start_ticks =
+      0;  // field 22: with the pid and the boot id, the identity of a process
+};
+
+// None where there is no such process.
+std::optional<ProcStat> read_proc_stat(pid_t pid);
+
+// Pure: the text of /proc/PID/stat. The name in it may hold spaces and parentheses.
+std::optional<ProcStat> parse_proc_stat(const std::string& text);
+
+// Value of a hexadecimal line such as "CapBnd:" in /proc/self/status; 0 where it is missing.
+std::uint64_t own_status_mask(const char* name);
+
+// Of this process; 0 where it cannot be read.
+int own_oom_score_adj();
+
+}  // namespace keepwell
