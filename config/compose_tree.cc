@@ -4,12 +4,11 @@
 #include <yaml-cpp/exceptions.h>
 #include <yaml-cpp/parser.h>
 
-#include <cstdint>
 #include <istream>
-#include <memory>
 #include <streambuf>
 #include <unordered_map>
-#include <unordered_set>
+
+#include "config/utf8.h"
 
 namespace keepwell {
 
@@ -256,29 +255,16 @@ class ViewBuffer : public std::streambuf {
   }
 };
 
-// The offset of the first byte that is not UTF-8 text; npos where all is well. yaml-cpp guesses
+// The offset of the first byte that no text file has; npos where all is well. yaml-cpp guesses
 // other encodings from the first bytes and replaces what it cannot read, which would hide mistakes.
 std::size_t find_bad_byte(std::string_view text) {
-  std::size_t i = 0;
-  while (i < text.size()) {
-    auto c = static_cast<unsigned char>(text[i]);
-    if (c < 0x80) {
-      bool bad = (c < 0x20 && c != '\n' && c != '\r' && c != '\t') || c == 0x7f;
-      if (bad) return i;
-      ++i;
-      continue;
-    }
-    std::size_t length = c >= 0xF0 && c < 0xF5 ? 4 : c >= 0xE0 ? 3 : c >= 0xC2 ? 2 : 0;
-    if (c >= 0xF5 || length == 0 || i + length > text.size()) return i;
-    std::uint32_t code = length == 4 ? c & 0x07U : length == 3 ? c & 0x0FU : c & 0x1FU;
-    for (std::size_t k = 1; k < length; ++k) {
-      auto next = static_cast<unsigned char>(text[i + k]);
-      if ((next & 0xC0) != 0x80) return i;
-      code = (code << 6) | (next & 0x3FU);
-    }
-    bool overlong = (length == 3 && code < 0x800) || (length == 4 && code < 0x10000);
-    if (overlong || code > 0x10FFFF || (code >= 0xD800 && code <= 0xDFFF)) return i;
-    i += length;
+  std::size_t at = 0;
+  while (at < text.size()) {
+    auto c = static_cast<unsigned char>(text[at]);
+    bool control = (c < 0x20 && c != '\n' && c != '\r' && c != '\t') || c == 0x7f;
+    std::size_t length = control ? 0 : utf8_length(text.substr(at));
+    if (length == 0) return at;
+    at += length;
   }
   return std::string_view::npos;
 }
@@ -307,8 +293,9 @@ std::optional<Node> parse_compose_tree(std::string_view text, int file, Report& 
   if (text.substr(0, 3) == "\xEF\xBB\xBF") text.remove_prefix(3);
   std::size_t bad = find_bad_byte(text);
   if (bad != std::string_view::npos) {
-    report.error(place_of_offset(text, bad, file),
-                 "here is a byte that is not UTF-8 text; save the file as UTF-8");
+    report.error(
+        place_of_offset(text, bad, file),
+        "here is a byte that no text has; save the file as UTF-8, without control characters");
     return std::nullopt;
   }
   try {

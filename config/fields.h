@@ -24,6 +24,7 @@
 #include "config/diagnostic.h"
 #include "config/result.h"
 #include "config/spec.h"
+#include "config/spec_names.h"
 #include "config/suggest.h"
 
 namespace keepwell {
@@ -109,6 +110,14 @@ bool read_share(LoadContext& context, std::string_view what, const Node& node, d
 // One of CHOICES; OUT is its index.
 bool read_choice(LoadContext& context, std::string_view what, const Node& node,
                  std::span<const std::string_view> choices, std::size_t& out);
+// The same for an enum that spec_names.h has words for.
+template <class Enum>
+bool read_enum(LoadContext& context, std::string_view what, const Node& node, Enum& out) {
+  std::size_t which = 0;
+  if (!read_choice(context, what, node, names_of(out), which)) return false;
+  out = static_cast<Enum>(which);
+  return true;
+}
 // A list of single values.
 bool read_text_list(LoadContext& context, std::string_view what, const Node& node,
                     std::vector<std::string>& out);

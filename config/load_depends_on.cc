@@ -14,16 +14,8 @@ struct DependencyDraft {
 };
 
 void read_condition(const Field& f, DependencyDraft& d) {
-  constexpr std::string_view kConditions[] = {"service_started", "service_healthy",
-                                              "service_completed_successfully"};
-  constexpr DependencyCondition kConditionOf[] = {DependencyCondition::started,
-                                                  DependencyCondition::healthy,
-                                                  DependencyCondition::completed_successfully};
   d.condition_given = true;
-  std::size_t which = 0;
-  if (read_choice(f.context, "condition", f.value(), kConditions, which)) {
-    d.spec.condition = kConditionOf[which];
-  }
+  read_enum(f.context, "condition", f.value(), d.spec.condition);
 }
 void read_dependency_restart(const Field& f, DependencyDraft& d) {
   read_bool(f.context, "depends_on.restart", f.value(), d.spec.restart);
@@ -53,8 +45,9 @@ class DependencyCheck {
   }
 
   void run() {
-    for (ServiceDraft& draft : drafts_) check_targets(draft);
+    for (const ServiceDraft& draft : drafts_) check_targets(draft);
     for (std::size_t i = 0; i < drafts_.size(); ++i) walk(i);
+    for (ServiceDraft& draft : drafts_) drop_absent(draft);
   }
 
  private:
@@ -70,7 +63,7 @@ class DependencyCheck {
                        [this](const std::string& p) { return contains(profiles_, p); });
   }
 
-  void check_targets(ServiceDraft& draft) {
+  void check_targets(const ServiceDraft& draft) {
     for (std::size_t k = 0; k < draft.spec.depends_on.size(); ++k) {
       const Dependency& dependency = draft.spec.depends_on[k];
       const Place& place = draft.dependency_places[k];
@@ -96,6 +89,15 @@ class DependencyCheck {
                                          "write condition: service_started");
       }
     }
+  }
+
+  // What is not required and not there does not reach the spec: nobody above has to ask again.
+  void drop_absent(ServiceDraft& draft) {
+    auto absent = [this](const Dependency& dependency) {
+      auto found = index_.find(dependency.service);
+      return !dependency.required && (found == index_.end() || !enabled(drafts_[found->second]));
+    };
+    std::erase_if(draft.spec.depends_on, absent);
   }
 
   void report_missing(const ServiceDraft& draft, const Dependency& dependency, const Place& place) {

@@ -140,11 +140,7 @@ void read_mode(const Field& f, CheckDraft& d) {
 }
 
 void read_role(const Field& f, CheckDraft& d) {
-  constexpr std::string_view kRoles[] = {"startup", "live", "ready", "info"};
-  constexpr CheckRole kRoleOf[] = {CheckRole::startup, CheckRole::live, CheckRole::ready,
-                                   CheckRole::info};
-  std::size_t which = 0;
-  if (read_choice(f.context, "role", f.value(), kRoles, which)) d.spec.role = kRoleOf[which];
+  read_enum(f.context, "role", f.value(), d.spec.role);
 }
 
 constexpr std::string_view kLaterKey = "this version does not have it yet; remove it";

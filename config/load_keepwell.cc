@@ -23,19 +23,11 @@ void read_rootfs(const Field& f, ServiceDraft& d) {
 }
 
 void read_service_runtime(const Field& f, ServiceDraft& d) {
-  constexpr std::string_view kRuntimes[] = {"oci", "process"};
-  std::size_t which = 0;
-  if (read_choice(f.context, "x-keepwell.runtime", f.value(), kRuntimes, which)) {
-    d.spec.runtime = which == 0 ? RuntimeKind::oci : RuntimeKind::process;
-  }
+  read_enum(f.context, "x-keepwell.runtime", f.value(), d.spec.runtime);
 }
 
 void read_exec(const Field& f, ServiceDraft& d) {
-  constexpr std::string_view kModes[] = {"native", "runtime"};
-  std::size_t which = 0;
-  if (read_choice(f.context, "exec", f.value(), kModes, which)) {
-    d.spec.exec = which == 0 ? ExecMode::native : ExecMode::runtime;
-  }
+  read_enum(f.context, "exec", f.value(), d.spec.exec);
 }
 
 void read_service_on_unhealthy(const Field& f, ServiceDraft& d) {
@@ -102,14 +94,7 @@ void read_listen(const Field& f, MetricsSpec& m) {
 }
 
 void read_histograms(const Field& f, MetricsSpec& m) {
-  constexpr std::string_view kWhich[] = {"per_check", "per_service", "off"};
-  constexpr MetricsSpec::Histograms kHistograms[] = {MetricsSpec::Histograms::per_check,
-                                                     MetricsSpec::Histograms::per_service,
-                                                     MetricsSpec::Histograms::off};
-  std::size_t which = 0;
-  if (read_choice(f.context, "metrics.histograms", f.value(), kWhich, which)) {
-    m.histograms = kHistograms[which];
-  }
+  read_enum(f.context, "metrics.histograms", f.value(), m.histograms);
 }
 
 void read_max_services(const Field& f, MetricsSpec& m) {
@@ -223,11 +208,7 @@ void read_defaults(const Field& f, ProjectSpec&) {
   f.context.defaults = defaults;
 }
 void read_on_exit(const Field& f, ProjectSpec& p) {
-  constexpr std::string_view kWhich[] = {"stop", "leave"};
-  std::size_t which = 0;
-  if (read_choice(f.context, "on_exit", f.value(), kWhich, which)) {
-    p.on_exit = which == 0 ? OnExit::stop : OnExit::leave;
-  }
+  read_enum(f.context, "on_exit", f.value(), p.on_exit);
 }
 
 constexpr Key<ProjectSpec> kProjectKeys[] = {
@@ -248,12 +229,9 @@ constexpr Key<ProjectSpec> kProjectKeys[] = {
 }  // namespace
 
 bool read_on_unhealthy(LoadContext& context, const Node& node, std::optional<OnUnhealthy>& out) {
-  constexpr std::string_view kActions[] = {"policy", "restart", "stop", "kill", "none"};
-  constexpr OnUnhealthy kActionOf[] = {OnUnhealthy::policy, OnUnhealthy::restart, OnUnhealthy::stop,
-                                       OnUnhealthy::kill, OnUnhealthy::none};
-  std::size_t which = 0;
-  if (!read_choice(context, "on_unhealthy", node, kActions, which)) return false;
-  out = kActionOf[which];
+  OnUnhealthy action{};
+  if (!read_enum(context, "on_unhealthy", node, action)) return false;
+  out = action;
   return true;
 }
 

@@ -7,10 +7,6 @@
 namespace keepwell {
 namespace {
 
-constexpr std::string_view kPolicies[] = {"no", "always", "on-failure", "unless-stopped"};
-constexpr RestartPolicy kPolicyOf[] = {RestartPolicy::no, RestartPolicy::always,
-                                       RestartPolicy::on_failure, RestartPolicy::unless_stopped};
-
 bool read_attempts(LoadContext& context, const Node& node, std::string_view text, int& out) {
   const char* end = text.data() + text.size();
   auto [stop, error] = std::from_chars(text.data(), end, out);
@@ -95,9 +91,7 @@ bool read_restart_policy(LoadContext& context, const Node& node, RestartSpec& re
     restart.max_attempts = tries;
     return true;
   }
-  std::size_t which = 0;
-  if (!read_choice(context, "restart", node, kPolicies, which)) return false;
-  restart.policy = kPolicyOf[which];
+  if (!read_enum(context, "restart", node, restart.policy)) return false;
   restart.max_attempts = 0;
   return true;
 }
