@@ -16,6 +16,7 @@
 #include "runtime/linux_engine.h"
 #include "runtime/listener.h"
 #include "runtime/loop.h"
+#include "runtime/notify.h"
 
 namespace keepwell {
 
@@ -43,7 +44,8 @@ Agent::Agent(Loop& loop, StateStore store, const std::string& run_dir, ProjectSp
     : loop_(loop),
       store_(std::move(store)),
       event_log_(run_dir + "/state"),
-      accepted_(std::make_shared<const ProjectSpec>(std::move(project))) {}
+      accepted_(std::make_shared<const ProjectSpec>(std::move(project))),
+      watchdog_(loop) {}
 
 Agent::~Agent() {
   // Connections and probes refer to the parts below them.
@@ -128,8 +130,16 @@ void Agent::start() {
   stats_.config_last_reload = Loop::now().wall;
   driver_->submit(Configure{accepted_});
   keeper_->ready();
+  notify_supervisor("READY=1");
+  if (std::optional<Duration> period = watchdog_period()) feed_watchdog(*period);
   log_info("keepwell " KEEPWELL_VERSION " supervises " +
            std::to_string(accepted_->services.size()) + " services of " + accepted_->name);
+}
+
+// From the loop: a loop that hangs feeds no more, and systemd restarts us.
+void Agent::feed_watchdog(Duration period) {
+  notify_supervisor("WATCHDOG=1");
+  watchdog_.start_after(period, [this, period] { feed_watchdog(period); });
 }
 
 void Agent::on_signal(int signal) {
@@ -143,6 +153,7 @@ void Agent::on_signal(int signal) {
     finish(0);
     return;
   }
+  notify_supervisor("STOPPING=1");
   log_info(driver_->supervisor().shutting_down() ? "stopping everything at once"
                                                  : "stopping everything");
   driver_->submit(Shutdown{});

@@ -17,6 +17,7 @@
 #include "agent/state_store.h"
 #include "config/result.h"
 #include "exporters/agent_stats.h"
+#include "runtime/timer.h"
 #include "runtime/unique_fd.h"
 
 namespace keepwell {
@@ -47,6 +48,7 @@ class Agent {
   ApiContext context();
   void on_signal(int signal);
   void finish(int exit_code);
+  void feed_watchdog(Duration period);
   RuntimeFacts facts(const ContainerStatus& status) const;
   HostFacts host() const;
   std::string metrics(const std::string& accept, std::string& content_type);
@@ -65,6 +67,7 @@ class Agent {
   std::unique_ptr<LinuxEngine> engine_;
   std::unique_ptr<Driver> driver_;
   std::unique_ptr<ApiServer> api_;
+  Timer watchdog_;
   int exit_code_ = 0;
 };
 
