@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <tuple>
 
+#include "config/utf8.h"
 #include "exporters/health_json.h"
 #include "exporters/time_text.h"
 #include "exporters/utf8.h"

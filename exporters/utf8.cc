@@ -3,28 +3,9 @@
 #include <array>
 #include <cstdio>
 
+#include "config/utf8.h"
+
 namespace keepwell {
-namespace {
-
-bool continues(unsigned char byte) { return (byte & 0xC0) == 0x80; }
-
-}  // namespace
-
-std::size_t utf8_length(std::string_view text) {
-  const auto at = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char lead = at(0);
-  if (lead < 0x80) return 1;
-  const std::size_t length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
-  if (lead < 0xC2 || lead > 0xF4 || text.size() < length) return 0;
-  for (std::size_t i = 1; i < length; ++i) {
-    if (!continues(at(i))) return 0;
-  }
-  if (lead == 0xE0 && at(1) < 0xA0) return 0;  // overlong
-  if (lead == 0xED && at(1) > 0x9F) return 0;  // surrogate
-  if (lead == 0xF0 && at(1) < 0x90) return 0;  // overlong
-  if (lead == 0xF4 && at(1) > 0x8F) return 0;  // above U+10FFFF
-  return length;
-}
 
 std::string valid_utf8(std::string_view text) {
   std::string out;

@@ -7,10 +7,6 @@
 
 namespace keepwell {
 
-// Bytes at the front of TEXT that form one valid UTF-8 character; 0 if they do not. Overlong forms,
-// surrogates and values above U+10FFFF are invalid. REQUIRES: TEXT is not empty.
-std::size_t utf8_length(std::string_view text);
-
 // TEXT with each byte that belongs to no valid character replaced by U+FFFD, as Go does.
 std::string valid_utf8(std::string_view text);
 
