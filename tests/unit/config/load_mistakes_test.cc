@@ -50,8 +50,8 @@ services:
 17:18: error: stop_signal: cannot find signal "SIGTREM": did you mean SIGTERM?
 21:19: warning: variable NO is not set and read as empty; set it, or write ${NO:-}
 21:30: error: a variable has no name; write NAME: value
-22:15: warning: cap_add has no effect with x-keepwell.runtime: process; remove it
-22:16: error: capability "NET_ADMN" does not exist; did you mean NET_ADMIN?
+22:14: warning: cap_add has no effect with x-keepwell.runtime: process; remove it
+22:15: error: capability "NET_ADMN" does not exist; did you mean NET_ADMIN?
 )");
 }
 
