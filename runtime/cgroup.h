@@ -55,9 +55,9 @@ std::string describe(const CgroupLayout& layout);
 // ---- ours
 
 struct CgroupLimits {  // none: not set
-  std::optional<std::int64_t> pids;
-  std::optional<std::int64_t> memory_bytes;
-  std::optional<double> cpus;
+  std::optional<std::int64_t> pids{};
+  std::optional<std::int64_t> memory_bytes{};
+  std::optional<double> cpus{};
 };
 
 // The root of one keepwell ("/keepwell-1a2b3c4d"), in all hierarchies that we may write to.

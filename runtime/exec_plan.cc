@@ -162,7 +162,10 @@ void put_identity(const ExecPlanBase& base, const ExecRequest& request, PlanHead
     header.flags |= kPlanLookUpUser;
     header.user_spec = writer.text(request.user);
   }
-  if (!base.uid_map.empty() && !base.rootless) header.stdio_root_uid = host_id(base.uid_map, 0);
+  if (!base.uid_map.empty() && !base.rootless) {
+    header.stdio_root_uid = host_id(base.uid_map, 0);
+    header.stdio_root_gid = host_id(base.gid_map, 0);
+  }
 }
 
 void put_privileges(const ExecPlanBase& base, const ExecRequest& request, PlanHeader& header,

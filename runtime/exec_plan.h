@@ -87,7 +87,7 @@ struct ExecPlanBase {
 };
 
 struct ExecPlanOptions {
-  std::string keyring;  // runc's containers have "_ses.<id>", crun's "<id>"; empty: none
+  std::string keyring{};  // runc's containers have "_ses.<id>", crun's "<id>"; empty: none
   bool rootless = false;
 };
 
@@ -104,17 +104,17 @@ Result<ExecPlanBase> compile_exec_plan_base(std::string_view config_json,
 ExecPlanBase host_exec_plan_base();
 
 struct ExecRequest {
-  std::vector<std::string> argv;
-  std::vector<std::string> env;  // on top of the base's; the last of a name wins
-  bool env_replaces = false;     // true: the base's env is left out
+  std::vector<std::string> argv{};
+  std::vector<std::string> env{};  // on top of the base's; the last of a name wins
+  bool env_replaces = false;       // true: the base's env is left out
   // "user[:group]", each a name or digits, as `docker exec --user`: looked up by enter in the
   // target's own passwd and group files. Empty: the base's user.
-  std::string user;
-  std::string cwd;          // empty: the base's
+  std::string user{};
+  std::string cwd{};        // empty: the base's
   bool privileged = false;  // all capabilities that we have, no AppArmor profile; seccomp stays
   bool tty = false;         // 0-2 become a new terminal of the target; stdio below is then ignored
   std::uint16_t tty_rows = 0, tty_columns = 0;
-  std::optional<std::uint32_t> umask;
+  std::optional<std::uint32_t> umask{};
   int pdeathsig = 0;  // signal at the keeper's death; 0: none
   bool new_session = true;
 };
@@ -122,11 +122,11 @@ struct ExecRequest {
 // Borrowed: all stay the caller's, and must stay open until the keeper has the message.
 struct ExecFds {
   std::array<int, 3> stdio{-1, -1,
-                           -1};   // all three REQUIRED (open /dev/null on the host, not inside)
-  int status = -1;                // REQUIRED: write end of the status pipe
-  int target_pidfd = -1;          // REQUIRED when the base joins namespaces: the container's init
-  int tty_socket = -1;            // REQUIRED with tty: receives the master (SCM_RIGHTS, one byte)
-  std::vector<int> cgroup_procs;  // cgroup.procs files open for writing, v2 leaf first
+                           -1};     // all three REQUIRED (open /dev/null on the host, not inside)
+  int status = -1;                  // REQUIRED: write end of the status pipe
+  int target_pidfd = -1;            // REQUIRED when the base joins namespaces: the container's init
+  int tty_socket = -1;              // REQUIRED with tty: receives the master (SCM_RIGHTS, one byte)
+  std::vector<int> cgroup_procs{};  // cgroup.procs files open for writing, v2 leaf first
 };
 
 struct ExecPlan {

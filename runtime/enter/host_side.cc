@@ -132,7 +132,8 @@ void give_stdio_to_namespace_root(const Plan& plan) {
   if (plan.header->stdio_root_uid == kNoFd) return;
   for (int fd = 0; fd < 3; ++fd) {
     if (!is_pipe(fd)) continue;
-    require(EnterStep::stdio, kernel(__NR_fchown, fd, plan.header->stdio_root_uid, -1));
+    require(EnterStep::stdio,
+            kernel(__NR_fchown, fd, plan.header->stdio_root_uid, plan.header->stdio_root_gid));
   }
 }
 

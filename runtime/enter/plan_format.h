@@ -111,10 +111,10 @@ struct PlanHeader {
   std::uint64_t caps_ambient = 0;
   PlanRef seccomp;  // struct sock_filter
   std::uint32_t seccomp_flags = 0;
-  std::uint32_t reserved = 0;
-  PlanRef cwd;   // absolute
-  PlanRef argv;  // offsets
-  PlanRef env;   // offsets; the first PATH= of it is searched
+  std::uint32_t stdio_root_gid = kNoFd;  // goes with stdio_root_uid
+  PlanRef cwd;                           // absolute
+  PlanRef argv;                          // offsets
+  PlanRef env;                           // offsets; the first PATH= of it is searched
 };
 
 // Where entering stopped. What enter writes to the status pipe is one PlanFailure; a pipe that

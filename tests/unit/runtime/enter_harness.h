@@ -1,0 +1,343 @@
+// Plays the keeper for tests of keepwell-enter: puts descriptors in place, starts the program from
+// a sealed memfd, reads the report page and the status pipe, waits for both processes. Also makes a
+// small real container with runc, for the tests that need one (root only).
+#pragma once
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "runtime/exec_plan.h"
+#include "runtime/unique_fd.h"
+#include "tests/catch.h"
+
+namespace keepwell::enter_test {
+
+inline std::string slurp(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::stringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+inline void spill(const std::string& path, const std::string& text, int mode = 0644) {
+  std::ofstream(path, std::ios::binary) << text;
+  REQUIRE(::chmod(path.c_str(), static_cast<mode_t>(mode)) == 0);
+}
+
+inline std::string program_path() {
+  return std::filesystem::read_symlink("/proc/self/exe").parent_path() / "keepwell-enter";
+}
+
+inline int sealed_program() {
+  static int memfd = [] {
+    std::string bytes = slurp(program_path());
+    REQUIRE(!bytes.empty());
+    int fd = ::memfd_create("enter", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    REQUIRE(::write(fd, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()));
+    REQUIRE(::fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) ==
+            0);
+    int high = ::fcntl(fd, F_DUPFD_CLOEXEC, 400);
+    ::close(fd);
+    return high;
+  }();
+  return memfd;
+}
+
+struct Pipe {
+  UniqueFd read_end, write_end;
+  Pipe() {
+    int ends[2];
+    REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+    read_end.reset(ends[0]);
+    write_end.reset(ends[1]);
+  }
+};
+
+// What the keeper does for one Spawn message. Returns the helper's pid; *report is the slot.
+class Spawned {
+ public:
+  Spawned(const std::vector<int>& fds) {
+    report_fd_ = UniqueFd(::memfd_create("report", MFD_CLOEXEC));
+    REQUIRE(::ftruncate(report_fd_.get(), 4096) == 0);
+    slots_ = static_cast<volatile std::uint32_t*>(
+        ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, report_fd_.get(), 0));
+    std::vector<int> high;
+    for (int fd : fds) high.push_back(::fcntl(fd, F_DUPFD_CLOEXEC, 500));
+    high.push_back(::fcntl(report_fd_.get(), F_DUPFD_CLOEXEC, 500));
+    std::string count = std::to_string(fds.size());
+    const char* argv[] = {"keepwell-enter", count.c_str(), "7", nullptr};
+    const char* env[] = {nullptr};
+    int program = sealed_program();
+    pid_t pid = ::vfork();
+    if (pid == 0) {
+      for (std::size_t i = 0; i < high.size(); ++i) ::dup2(high[i], static_cast<int>(i));
+      ::syscall(SYS_close_range, high.size(), ~0u, 4 /* CLOEXEC */);
+      ::syscall(SYS_execveat, program, "", argv, env, AT_EMPTY_PATH);
+      ::_exit(99);
+    }
+    for (int fd : high) ::close(fd);
+    REQUIRE(pid > 0);
+    helper_ = pid;
+  }
+  ~Spawned() {
+    if (!reaped_ && pid() > 0) {
+      ::kill(pid(), SIGKILL);
+      wait();
+    }
+    ::munmap(const_cast<std::uint32_t*>(slots_), 4096);
+  }
+  Spawned(const Spawned&) = delete;
+
+  // Waits for the first half; its exit status.
+  int wait_helper() {
+    if (helper_ > 0) {
+      REQUIRE(::waitpid(helper_, &helper_status_, 0) == helper_);
+      helper_ = 0;
+    }
+    return helper_status_;
+  }
+
+  pid_t pid() {
+    wait_helper();
+    return static_cast<pid_t>(slots_[7]);
+  }
+
+  // Waits for the program itself, which must be our child. -1: there is none.
+  int wait() {
+    if (pid() == 0) return -1;
+    if (!reaped_) {
+      REQUIRE(::waitpid(pid(), &status_, 0) == pid());
+      reaped_ = true;
+    }
+    return status_;
+  }
+
+ private:
+  UniqueFd report_fd_;
+  volatile std::uint32_t* slots_ = nullptr;
+  pid_t helper_ = 0;
+  int helper_status_ = 0;
+  int status_ = 0;
+  bool reaped_ = false;
+};
+
+struct Outcome {
+  std::optional<EnterFailure> failure;
+  int status = -1;  // as waitpid says
+  std::string output;
+  std::chrono::milliseconds took{0};
+
+  int exit_code() const { return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status); }
+};
+
+inline std::string drain(int fd, int deadline_ms = 10'000) {
+  std::string text;
+  char chunk[65536];
+  for (;;) {
+    pollfd watched{fd, POLLIN, 0};
+    if (::poll(&watched, 1, deadline_ms) <= 0) return text + "<timed out>";
+    ssize_t got = ::read(fd, chunk, sizeof(chunk));
+    if (got <= 0) return text;
+    text.append(chunk, static_cast<std::size_t>(got));
+  }
+}
+
+struct Place {  // where to run: descriptors of a container, or nothing for the host
+  int pidfd = -1;
+  std::vector<int> cgroup_procs{};
+  int tty_socket = -1;
+};
+
+// Runs REQUEST to its end, stdout and stderr into one pipe.
+inline Outcome run_plan(const ExecPlanBase& base, const ExecRequest& request,
+                        const Place& place = {}) {
+  auto begin = std::chrono::steady_clock::now();
+  Pipe output, status;
+  UniqueFd null(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  Result<ExecPlan> plan =
+      build_exec_plan(base, request,
+                      {.stdio = {null.get(), output.write_end.get(), output.write_end.get()},
+                       .status = status.write_end.get(),
+                       .target_pidfd = place.pidfd,
+                       .tty_socket = place.tty_socket,
+                       .cgroup_procs = place.cgroup_procs});
+  if (!plan) FAIL(plan.error().text);
+  Spawned spawned(plan->fds);
+  output.write_end.reset();
+  status.write_end.reset();
+  Outcome outcome;
+  outcome.failure = decode_enter_status(drain(status.read_end.get()));
+  outcome.output = drain(output.read_end.get());
+  outcome.status = spawned.wait();
+  outcome.took = std::chrono::duration_cast<std::chrono::milliseconds>(
+      std::chrono::steady_clock::now() - begin);
+  return outcome;
+}
+
+inline int run_command(const std::string& command) { return std::system(command.c_str()); }
+
+inline bool can_make_containers() {
+  static bool can = ::geteuid() == 0 && run_command("runc --version >/dev/null 2>&1") == 0;
+  if (!can) WARN("SKIPPED: needs root and runc");
+  return can;
+}
+
+// A directory under /tmp that goes with the object.
+class TempDir {
+ public:
+  TempDir() {
+    char name[] = "/tmp/kw-enter-XXXXXX";
+    REQUIRE(::mkdtemp(name) != nullptr);
+    path_ = name;
+  }
+  ~TempDir() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  TempDir(const TempDir&) = delete;
+  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+inline std::string find_busybox() {
+  for (const char* path : {"/bin/busybox", "/usr/bin/busybox"}) {
+    if (std::filesystem::exists(path)) return path;
+  }
+  return "";
+}
+
+inline void make_rootfs(const std::string& root) {
+  namespace fs = std::filesystem;
+  for (const char* name : {"bin", "etc", "proc", "sys", "dev", "tmp", "home/alice", "usr/bin"}) {
+    fs::create_directories(root + "/" + name);
+  }
+  fs::copy_file(find_busybox(), root + "/bin/busybox");
+  for (const char* name :
+       {"sh",     "cat", "id",    "true",  "false",  "env", "pwd",      "ls",     "sleep",
+        "mkfifo", "ln",  "kill",  "rm",    "echo",   "tty", "stty",     "grep",   "setsid",
+        "test",   "mv",  "mkdir", "mount", "umount", "dd",  "readlink", "printf", "stat"}) {
+    fs::create_symlink("busybox", root + "/bin/" + name);
+  }
+  spill(root + "/etc/passwd",
+        "root:x:0:0:root:/root:/bin/sh\n"
+        "alice:x:1000:1001:Alice:/home/alice:/bin/sh\n");
+  spill(root + "/etc/group", "root:x:0:\nalice:x:1001:\nstaff:x:50:alice\nwheel:x:10:root,alice\n");
+}
+
+// Changes the standard config before the container is made.
+using Tweak = std::function<void(nlohmann::json&)>;
+
+inline nlohmann::json standard_config(const std::string& cgroup) {
+  using nlohmann::json;
+  json caps = {"CAP_CHOWN",  "CAP_DAC_OVERRIDE", "CAP_FOWNER",  "CAP_KILL",  "CAP_SETGID",
+               "CAP_SETUID", "CAP_SETPCAP",      "CAP_NET_RAW", "CAP_MKNOD", "CAP_SYS_CHROOT"};
+  json mounts = json::array();
+  auto mount = [&](const char* where, const char* type, json options) {
+    mounts.push_back({{"destination", where},
+                      {"type", type},
+                      {"source", type},
+                      {"options", std::move(options)}});
+  };
+  mount("/proc", "proc", json::array());
+  mount("/dev", "tmpfs", {"nosuid", "strictatime", "mode=755", "size=65536k"});
+  mount("/dev/pts", "devpts", {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"});
+  mount("/tmp", "tmpfs", {"nosuid", "mode=1777"});
+  json namespaces = json::array();
+  for (const char* type : {"pid", "network", "ipc", "uts", "mount", "cgroup"}) {
+    namespaces.push_back({{"type", type}});
+  }
+  return {{"ociVersion", "1.0.2"},
+          {"process",
+           {{"terminal", false},
+            {"user", {{"uid", 0}, {"gid", 0}}},
+            {"args", {"/bin/sleep", "1000"}},
+            {"env", {"PATH=/usr/bin:/bin", "TERM=xterm", "COLOR=green"}},
+            {"cwd", "/"},
+            {"oomScoreAdj", 321},
+            {"rlimits", {{{"type", "RLIMIT_NOFILE"}, {"soft", 512}, {"hard", 1024}}}},
+            {"capabilities", {{"bounding", caps}, {"effective", caps}, {"permitted", caps}}}}},
+          {"root", {{"path", "rootfs"}, {"readonly", false}}},
+          {"hostname", "box"},
+          {"mounts", mounts},
+          {"linux", {{"namespaces", namespaces}, {"cgroupsPath", cgroup}}}};
+}
+
+// A running container, gone with the object.
+class Container {
+ public:
+  explicit Container(const Tweak& tweak = {},
+                     const std::function<void(std::string)>& furnish = {}) {
+    static int serial = 0;
+    id_ = "kwtest-" + std::to_string(::getpid()) + "-" + std::to_string(++serial);
+    std::filesystem::create_directories(directory_ / "rootfs");
+    make_rootfs(directory_ / "rootfs");
+    if (furnish) furnish(directory_ / "rootfs");
+    config_ = standard_config("/" + id_);
+    if (tweak) tweak(config_);
+    spill(directory_ / "config.json", config_.dump());
+    std::string command = runc("run --detach --bundle " + directory_.path() + " " + id_) +
+                          " >/dev/null </dev/null 2>" + (directory_ / "error");
+    if (run_command(command) != 0) FAIL("runc: " + slurp(directory_ / "error"));
+    std::string state_file = directory_ / "runc/" + id_ + "/state.json";
+    pid_ = nlohmann::json::parse(slurp(state_file)).at("init_process_pid").get<int>();
+    pidfd_ = UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
+    Result<ExecPlanBase> compiled =
+        compile_exec_plan_base(config_.dump(), {.keyring = "_ses." + id_});
+    if (!compiled) FAIL(compiled.error().text);
+    base_ = std::move(*compiled);
+  }
+  ~Container() { run_command(runc("delete --force " + id_) + " >/dev/null 2>&1"); }
+  Container(const Container&) = delete;
+
+  std::string runc(const std::string& arguments) const {
+    return "runc --root " + (directory_ / "runc") + " " + arguments;
+  }
+  Outcome exec(const ExecRequest& request) const {
+    return run_plan(base_, request, {.pidfd = pidfd_.get(), .cgroup_procs = cgroup_procs});
+  }
+  // A shell script inside; its output.
+  Outcome shell(const std::string& script, const std::string& user = "") const {
+    return exec({.argv = {"sh", "-c", script}, .user = user});
+  }
+
+  const std::string& id() const { return id_; }
+  int pid() const { return pid_; }
+  int pidfd() const { return pidfd_.get(); }
+  std::string rootfs() const { return directory_ / "rootfs"; }
+  const TempDir& directory() const { return directory_; }
+  ExecPlanBase& base() { return base_; }
+  const nlohmann::json& config() const { return config_; }
+  std::vector<int> cgroup_procs;
+
+ private:
+  TempDir directory_;
+  std::string id_;
+  int pid_ = 0;
+  UniqueFd pidfd_;
+  nlohmann::json config_;
+  ExecPlanBase base_;
+};
+
+}  // namespace keepwell::enter_test
