@@ -35,9 +35,9 @@ void Attendant::died(std::uint64_t now_ms, bool at_once) {
   kill_ms = 0;
   control.reset();
   outbox.clear();
-  if (now_ms - started_ms >= delay_ms) delay_ms = kDelayMinMs;
+  bool served = now_ms - started_ms >= std::max(delay_ms, kDelayMinMs);
+  delay_ms = served ? kDelayMinMs : std::clamp(delay_ms * 2, kDelayMinMs, kDelayMaxMs);
   respawn_ms = at_once ? now_ms : now_ms + delay_ms;
-  if (!at_once) delay_ms = std::min(delay_ms * 2, kDelayMaxMs);
 }
 
 void Attendant::lost(std::uint64_t now_ms) {

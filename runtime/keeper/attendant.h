@@ -26,7 +26,7 @@ struct Attendant {
   std::uint64_t started_ms = 0;
   std::uint64_t respawn_ms = 0;  // when to start it again, if pid is 0; 0: not at all
   std::uint64_t kill_ms = 0;     // 0: not at all
-  std::uint64_t delay_ms = kDelayMinMs;
+  std::uint64_t delay_ms = 0;    // the last one used
   std::uint32_t starts = 0;
 
   // Starts it with a new control socket as 3 and EXTRA as 4...; 0 or errno. On failure it is put

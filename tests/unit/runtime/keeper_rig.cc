@@ -122,22 +122,19 @@ SpawnId KeeperRig::sh(const std::string& script, bool durable, SpawnHandlers han
 }
 
 bool KeeperRig::run_until(const std::function<bool()>& done) {
-  bool late = false;
-  Timer patience(*loop_);
-  patience.start_after(kPatience, [&] { late = true; });
-  while (!done() && !late) loop_->run_once();
-  return done();
+  Instant deadline = Loop::now().mono + kPatience;
+  Timer look_again(*loop_);  // DONE may depend on more than the loop
+  while (!done()) {
+    if (Loop::now().mono > deadline) return false;
+    look_again.start_after(std::chrono::milliseconds(5), [] {});
+    loop_->run_once();
+  }
+  return true;
 }
 
 int KeeperRig::wait_keeper() {
   int status = -1;
-  bool ended = run_until([&] {
-    Timer look_again(*loop_);
-    look_again.start_after(std::chrono::milliseconds(5), [] {});
-    loop_->run_once();
-    return waitpid(keeper_, &status, WNOHANG) == keeper_;
-  });
-  if (!ended) return -1;
+  if (!run_until([&] { return waitpid(keeper_, &status, WNOHANG) == keeper_; })) return -1;
   keeper_ = 0;
   return status;
 }

@@ -1,6 +1,7 @@
 // A real keeper, driven through a real KeeperClient (keeper_rig.h).
 #include <fcntl.h>
 #include <poll.h>
+#include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -287,20 +288,12 @@ TEST_CASE("an orphan that ended before its claim still tells its status", "[keep
   REQUIRE(rig.run_until([&] { return shell.has_value(); }));
   pid_t pid = 0;
   REQUIRE(rig.run_until([&] {
-    Timer soon(rig.loop());
-    soon.start_after(std::chrono::milliseconds(5), [] {});
-    rig.loop().run_once();
     std::ifstream(stat) >> pid;
     return pid > 0;
   }));
   std::uint64_t ticks = start_ticks_of(pid);
   std::ofstream(dir.path + "/go") << "x";
-  REQUIRE(rig.run_until([&] {
-    Timer soon(rig.loop());
-    soon.start_after(std::chrono::milliseconds(5), [] {});
-    rig.loop().run_once();
-    return !alive(pid);
-  }));
+  REQUIRE(rig.run_until([&] { return !alive(pid); }));
   bool pidfd_given = true;
   std::optional<ExitRecord> exited;
   rig.client().claim(
@@ -321,11 +314,11 @@ TEST_CASE("a process that is nobody's child of ours is adopted by pidfd, its sta
           "[keeper]") {
   KeeperRig rig;
   rig.become_agent();
-  pid_t pid = fork();
-  if (pid == 0) {
-    pause();
-    _exit(0);
-  }
+  pid_t pid = 0;
+  char name[] = "sleep";
+  char seconds[] = "1000";
+  char* const argv[] = {name, seconds, nullptr};
+  REQUIRE(posix_spawn(&pid, "/bin/sleep", nullptr, nullptr, argv, environ) == 0);
   std::optional<ExitRecord> exited;
   bool started = false;
   rig.client().claim({.pid = pid,

@@ -1,15 +1,23 @@
 // Stands in for the agent in the keeper's tests: hands its control socket (descriptor 3) to the
 // test at the unix socket argv[1] and waits. A byte from the test makes it exit with that code.
-// Without an argument it only waits.
+// Without an argument it is a logger that does nothing but end when told to.
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <cstring>
 
+#include "runtime/keeper_protocol.h"
+
 int main(int argc, char** argv) {
   if (argc < 2) {
-    pause();
+    keepwell::wire::MessageHead head{};
+    do {
+      pollfd ready{3, POLLIN, 0};
+      poll(&ready, 1, -1);
+      if (recv(3, &head, sizeof(head), 0) <= 0) return 1;
+    } while (head.type != static_cast<std::uint16_t>(keepwell::wire::Type::finish));
     return 0;
   }
   sockaddr_un address{};
