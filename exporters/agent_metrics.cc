@@ -1,6 +1,7 @@
 // The families about keepwell itself.
 #include "exporters/duration_stats.h"
 #include "exporters/metric_writer.h"
+#include "exporters/time_text.h"
 
 namespace keepwell {
 namespace {
@@ -92,7 +93,7 @@ void write_config(MetricWriter& writer, const AgentStats& agent) {
   if (agent.config_last_reload) {
     writer.gauge("keepwell_config_last_reload_timestamp_seconds",
                  "When the configuration in force was accepted.",
-                 seconds(agent.config_last_reload->time_since_epoch()));
+                 static_cast<double>(unix_seconds(*agent.config_last_reload)));
   }
 }
 

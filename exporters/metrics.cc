@@ -9,6 +9,7 @@
 #include "exporters/duration_stats.h"
 #include "exporters/inspect_json.h"
 #include "exporters/metric_writer.h"
+#include "exporters/time_text.h"
 
 namespace keepwell {
 namespace {
@@ -22,7 +23,11 @@ constexpr const char* kResults[] = {"pass", "fail", "timeout"};
 
 double number(std::uint64_t value) { return static_cast<double>(value); }
 double seconds(Duration value) { return std::chrono::duration<double>(value).count(); }
-double seconds(WallTime at) { return seconds(at.time_since_epoch()); }
+// Whole seconds apart: nanoseconds since 1970 have more digits than a double.
+double seconds(WallTime at) {
+  const std::int64_t whole = unix_seconds(at);
+  return static_cast<double>(whole) + seconds(at.time_since_epoch() - std::chrono::seconds(whole));
+}
 
 // There is a process, so that health means something.
 bool has_process(const ContainerStatus& c) {

@@ -56,14 +56,17 @@ void append_number(std::string& out, double value) {
     out += value > 0 ? "+Inf" : "-Inf";
     return;
   }
+  // Counts are integers nearly always. to_chars alone picks the shorter of 5e-04 and 0.0005, but
+  // people write the latter in their queries (as `le`), and so does Go.
   std::array<char, 64> text;
-  // Counts are integers nearly always; to_chars would write 1000000 as 1e+06.
-  constexpr double kExact = 9007199254740992.0;  // 2^53
-  const bool integer = value == std::floor(value) && std::fabs(value) < kExact;
+  char* const begin = text.data();
+  char* const limit = begin + text.size();
+  const double size = std::fabs(value);
+  const bool integer = value == std::floor(value) && size < 9007199254740992.0;  // 2^53
   const std::to_chars_result end =
-      integer
-          ? std::to_chars(text.data(), text.data() + text.size(), static_cast<std::int64_t>(value))
-          : std::to_chars(text.data(), text.data() + text.size(), value);
+      integer                       ? std::to_chars(begin, limit, static_cast<std::int64_t>(value))
+      : size >= 1e-4 && size < 1e15 ? std::to_chars(begin, limit, value, std::chars_format::fixed)
+                                    : std::to_chars(begin, limit, value);
   out.append(text.data(), end.ptr);
 }
 

@@ -3,6 +3,7 @@
 // back.
 #include "exporters/name_pattern.h"
 
+#include <algorithm>
 #include <string>
 
 namespace keepwell {
@@ -62,7 +63,7 @@ class Parser {
       fold_ = true;
       rest_.remove_prefix(4);
     }
-    if (!alternatives(code) || !rest_.empty()) return false;
+    if (!alternatives(code) || !rest_.empty() || too_often_) return false;
     code.push_back({.kind = Kind::match});
     return fits(code);
   }
@@ -254,7 +255,8 @@ class Parser {
     value = 0;
     while (!rest_.empty() && is_digit(rest_[0])) {
       value = value * 10 + (rest_[0] - '0');
-      if (value > kRepeatMax) return false;
+      too_often_ = too_often_ || value > kRepeatMax;
+      value = std::min(value, kRepeatMax);
       rest_.remove_prefix(1);
     }
     return true;
@@ -319,6 +321,7 @@ class Parser {
   std::vector<ByteSet> sets_;
   int nesting_ = 0;
   bool fold_ = false;
+  bool too_often_ = false;  // a count above kRepeatMax was read
 };
 
 }  // namespace
