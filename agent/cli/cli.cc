@@ -1,0 +1,302 @@
+#include "agent/cli/cli.h"
+
+#include <CLI/CLI.hpp>
+#include <functional>
+
+#include "agent/cli/client_commands.h"
+#include "agent/cli/commands.h"
+
+namespace keepwell {
+namespace {
+
+// What every command line may say before or behind the command.
+struct Globals {
+  AgentPlace place;
+  std::string data_dir;
+};
+
+using Action = std::function<int()>;
+
+// One command line being described: each add_* registers a command, and sets ACTION when its
+// command was the one given.
+struct Commands {
+  CLI::App& app;
+  Globals& globals;
+  Action& action;
+};
+
+void add_file_options(CLI::App* command, FileOptions& file, bool short_name = true) {
+  command->add_option(short_name ? "-f,--file" : "--file", file.files,
+                      "Compose file (default keepwell.yaml, then compose.yaml); may be repeated");
+}
+
+void add_project_options(CLI::App* command, FileOptions& file) {
+  add_file_options(command, file);
+  command->add_option("-p,--project-name", file.project_name, "project name");
+  command->add_option("--project-directory", file.project_directory,
+                      "directory that relative paths start from");
+  command->add_option("--profile", file.profiles, "profile to enable; may be repeated");
+  command->add_flag("--lenient", file.lenient,
+                    "warn about keys that are not supported instead of failing");
+}
+
+void add_place_options(CLI::App* command, Globals& globals, bool short_file = true) {
+  command->add_option("-H,--host", globals.place.host,
+                      "the agent's socket: unix://PATH or PATH (also KEEPWELL_HOST)");
+  command->add_option("--run-dir", globals.place.run_dir, "the agent's run directory");
+  add_file_options(command, globals.place.file, short_file);
+}
+
+void add_format_option(CLI::App* command, bool& json) {
+  command
+      ->add_option_function<std::string>(
+          "--format", [&json](const std::string& format) { json = format == "json"; },
+          "table, or json: one object a line")
+      ->check(CLI::IsMember({"table", "json"}));
+}
+
+// Everything behind the last word that COMMAND itself knows is another program's: its options are
+// not ours.
+void take_rest(CLI::App* command, std::vector<std::string>& rest) {
+  command->prefix_command();
+  command->parse_complete_callback([command, &rest] {
+    rest = command->remaining();
+    if (!rest.empty() && rest.front() == "--") rest.erase(rest.begin());
+  });
+}
+
+// ---- the agent itself, and what needs none
+
+void add_run(const Commands& c) {
+  CLI::App* command = c.app.add_subcommand(
+      "run", "run the services of a Compose file, in the foreground, until it is told to stop");
+  auto options = std::make_shared<RunOptions>();
+  add_project_options(command, options->file);
+  command->add_option("--run-dir", options->run_dir, "run directory (over the file's)");
+  command->add_option("--data-dir", options->data_dir, "data directory (over the file's)");
+  command->callback(
+      [options, &action = c.action] { action = [options] { return run_command(*options); }; });
+}
+
+void add_check(const Commands& c) {
+  CLI::App* command =
+      c.app.add_subcommand("check", "report every mistake of a Compose file; exit code 2 if any");
+  auto options = std::make_shared<CheckOptions>();
+  add_project_options(command, options->file);
+  command->add_flag("--print", options->print, "print the effective configuration as JSON");
+  command->callback(
+      [options, &action = c.action] { action = [options] { return check_command(*options); }; });
+}
+
+void add_doctor(const Commands& c) {
+  CLI::App* command =
+      c.app.add_subcommand("doctor", "say what this host can do for keepwell, and why not");
+  auto options = std::make_shared<DoctorOptions>();
+  command->add_option("--run-dir", options->run_dir, "run directory");
+  command->add_option("--data-dir", options->data_dir, "data directory");
+  add_format_option(command, options->json);
+  command->callback(
+      [options, &action = c.action] { action = [options] { return doctor_command(*options); }; });
+}
+
+void add_agent(const Commands& c) {
+  CLI::App* command = c.app.add_subcommand("agent", "started by keepwell-keeper only")->group("");
+  auto options = std::make_shared<AgentOptions>();
+  command->add_option("--run-dir", options->run_dir)->required();
+  command->add_option("--data-dir", options->data_dir)->required();
+  command->add_option("--keeper-fd", options->keeper_fd);
+  command->add_option("--listen-fd", options->listen_fd);
+  command->callback(
+      [options, &action = c.action] { action = [options] { return agent_command(*options); }; });
+}
+
+// ---- clients: looking
+
+void add_ps(const Commands& c) {
+  CLI::App* command = c.app.add_subcommand("ps", "list containers with their state and health");
+  auto options = std::make_shared<PsCommand>();
+  add_place_options(command, c.globals);
+  command->add_option("NAME", options->names, "services, containers or id prefixes; none: all");
+  command->add_flag("-a,--all")->description("also those that do not run: always the case");
+  command->add_option("--filter", options->filters, "KEY=VALUE, as docker ps takes it");
+  command->add_flag("-q,--quiet", options->quiet, "ids only");
+  command->add_flag("--no-trunc", options->no_trunc, "do not shorten ids and commands");
+  add_format_option(command, options->json);
+  command->callback([options, c] {
+    c.action = [options, &globals = c.globals] {
+      options->place = globals.place;
+      return ps_command(*options);
+    };
+  });
+}
+
+void add_names_command(const Commands& c, const char* name, const char* text, bool names_needed,
+                       int (*run)(const NamesCommand&)) {
+  CLI::App* command = c.app.add_subcommand(name, text);
+  auto options = std::make_shared<NamesCommand>();
+  add_place_options(command, c.globals);
+  CLI::Option* names =
+      command->add_option("NAME", options->names, "services, containers or id prefixes");
+  if (names_needed) names->required();
+  add_format_option(command, options->json);
+  command->callback([options, c, run] {
+    c.action = [options, run, &globals = c.globals] {
+      options->place = globals.place;
+      return run(*options);
+    };
+  });
+}
+
+void add_version(const Commands& c) {
+  CLI::App* command = c.app.add_subcommand("version", "the version of this program and the agent");
+  auto options = std::make_shared<NamesCommand>();
+  add_place_options(command, c.globals);
+  add_format_option(command, options->json);
+  command->callback([options, c] {
+    c.action = [options, &globals = c.globals] {
+      options->place = globals.place;
+      return version_command(*options);
+    };
+  });
+}
+
+void add_top(const Commands& c) {
+  CLI::App* command = c.app.add_subcommand("top", "list the processes of a container");
+  auto options = std::make_shared<TopCommand>();
+  add_place_options(command, c.globals);
+  command->add_option("NAME", options->name, "service, container or id prefix")->required();
+  take_rest(command, options->ps_arguments);
+  add_format_option(command, options->json);
+  command->callback([options, c] {
+    c.action = [options, &globals = c.globals] {
+      options->place = globals.place;
+      return top_command(*options);
+    };
+  });
+}
+
+void add_logs(const Commands& c) {
+  CLI::App* command = c.app.add_subcommand("logs", "print what a container has written");
+  auto options = std::make_shared<LogsCommand>();
+  add_place_options(command, c.globals, false);
+  command->add_option("NAME", options->name, "service, container or id prefix")->required();
+  command->add_flag("-f,--follow", options->follow, "go on until the container ends");
+  command->add_option("-n,--tail", options->tail, "so many lines from the end, or all");
+  command->add_option("--since", options->since, "RFC 3339 time, seconds, or a duration (10m)");
+  command->add_option("--until", options->until, "likewise");
+  command->add_flag("-t,--timestamps", options->timestamps, "with the time of each line");
+  command->callback([options, c] {
+    c.action = [options, &globals = c.globals] {
+      options->place = globals.place;
+      return logs_command(*options);
+    };
+  });
+}
+
+void add_events(const Commands& c) {
+  CLI::App* command = c.app.add_subcommand(
+      "events", "print what has happened; with --follow also what happens from now on");
+  auto options = std::make_shared<EventsCommand>();
+  add_place_options(command, c.globals, false);
+  command->add_flag("-f,--follow", options->follow, "go on");
+  command->add_option("--since", options->since, "RFC 3339 time, seconds, or a duration (10m)");
+  command->add_option("--until", options->until, "likewise");
+  command->add_option("--filter", options->filters, "KEY=VALUE, as docker events takes it");
+  add_format_option(command, options->json);
+  command->callback([options, c] {
+    c.action = [options, &globals = c.globals] {
+      options->place = globals.place;
+      return events_command(*options);
+    };
+  });
+}
+
+// ---- clients: acting
+
+void add_lifecycle(const Commands& c, const char* verb, const char* text, bool takes_time,
+                   bool takes_signal) {
+  CLI::App* command = c.app.add_subcommand(verb, text);
+  auto options = std::make_shared<LifecycleCommand>();
+  options->verb = verb;
+  add_place_options(command, c.globals);
+  command->add_option("NAME", options->names, "services, containers or id prefixes")->required();
+  if (takes_time)
+    command->add_option("-t,--timeout", options->seconds,
+                        "seconds until SIGKILL; negative: never (default stop_grace_period)");
+  if (takes_signal) command->add_option("-s,--signal", options->signal, "TERM, SIGHUP, 10, ...");
+  command->callback([options, c] {
+    c.action = [options, &globals = c.globals] {
+      options->place = globals.place;
+      return lifecycle_command(*options);
+    };
+  });
+}
+
+void add_exec(const Commands& c) {
+  CLI::App* command = c.app.add_subcommand("exec", "run a command in a running container");
+  auto options = std::make_shared<ExecCommand>();
+  add_place_options(command, c.globals);
+  command->add_flag("-i,--interactive", options->interactive, "connect standard input");
+  command->add_flag("-t,--tty", options->tty, "with a terminal");
+  command->add_flag("-d,--detach", options->detach, "do not wait for it");
+  command->add_flag("--privileged", options->privileged, "with all capabilities");
+  command->add_option("-u,--user", options->user, "NAME|UID[:GROUP|GID]");
+  command->add_option("-w,--workdir", options->working_dir, "working directory");
+  command->add_option("-e,--env", options->env, "NAME=VALUE; may be repeated")
+      ->allow_extra_args(false);
+  command->add_option("--detach-keys", options->detach_keys, "default ctrl-p,ctrl-q");
+  command->add_option("NAME", options->name, "service, container or id prefix")->required();
+  take_rest(command, options->argv);
+  command->callback([options, c] {
+    c.action = [options, &globals = c.globals] {
+      options->place = globals.place;
+      return exec_command(*options);
+    };
+  });
+}
+
+void add_all(const Commands& c) {
+  add_run(c);
+  add_check(c);
+  add_ps(c);
+  add_names_command(c, "inspect", "all that is known of containers, as docker inspect", true,
+                    inspect_command);
+  add_names_command(c, "health", "health and the last probes of containers", false, health_command);
+  add_logs(c);
+  add_events(c);
+  add_exec(c);
+  add_lifecycle(c, "start", "start containers", false, false);
+  add_lifecycle(c, "stop", "stop containers, until they are started again", true, true);
+  add_lifecycle(c, "restart", "stop containers and start them again", true, true);
+  add_lifecycle(c, "kill", "send a signal to containers (default KILL)", false, true);
+  add_lifecycle(c, "pause", "freeze containers", false, false);
+  add_lifecycle(c, "unpause", "let paused containers go on", false, false);
+  add_top(c);
+  add_doctor(c);
+  add_version(c);
+  add_agent(c);
+}
+
+}  // namespace
+
+int cli_main(int argc, char** argv) {
+  CLI::App app{
+      "keepwell runs the containers of one host from a Compose file, watches their health, and "
+      "puts "
+      "sick ones right.",
+      "keepwell"};
+  app.require_subcommand(1);
+  app.set_version_flag("--version", "keepwell " KEEPWELL_VERSION);
+  Globals globals;
+  Action action;
+  add_place_options(&app, globals);
+  add_all({app, globals, action});
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  return action();
+}
+
+}  // namespace keepwell
