@@ -202,7 +202,8 @@ void Container::poll_frozen(const ContainerRef& ref, bool frozen, Duration waite
 std::string Container::log_path() const { return log_place().log_path; }
 
 LogStreamPlace Container::log_place() const {
-  return {id_, context_->bundle_dir(id_), context_->container_dir(id_) + "/log/container.log"};
+  return {id_, order_.container.run, context_->bundle_dir(id_),
+          context_->container_dir(id_) + "/log/container.log"};
 }
 
 CgroupLimits Container::limits() const {
@@ -222,11 +223,10 @@ void Container::clean(std::function<void()> on_clean) {
   frozen_ = false;
   run_.pidfd.reset();
   run_.process.reset();
-  cleaning_left_ = 2;
-  auto one_done = [this, alive = alive_] {
-    if (*alive && --cleaning_left_ == 0) cleaned();
-  };
-  drop_log_streams(context_->keeper, id_, one_done);
+  if (order_.spec)
+    drop_log_streams(context_->keeper, id_, order_.container.run);
+  else
+    drop_all_log_streams(context_->keeper, id_);
 
   cgroup_tries_ = 0;
   if (context_->cgroups) (void)kill_container_cgroup(*context_->cgroups, id_);
@@ -262,7 +262,7 @@ void Container::clean_cgroups() {
     }
     if (!gone) context_->warn(order_.name + ": " + gone.error().text);
   }
-  if (--cleaning_left_ == 0) cleaned();
+  cleaned();
 }
 
 void Container::cleaned() {

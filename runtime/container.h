@@ -111,7 +111,6 @@ class Container {
   bool kill_wanted_ = false;
   bool frozen_ = false;
   std::function<void()> on_clean_;
-  int cleaning_left_ = 0;
   int cgroup_tries_ = 0;
   Timer cgroup_timer_, freeze_timer_;
   int next_leaf_ = 1;

@@ -2,9 +2,11 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <filesystem>
-#include <memory>
+
+#include "runtime/logger/stream_blob.h"
 
 namespace keepwell {
 
@@ -12,18 +14,25 @@ namespace {
 
 constexpr const char* kStreams[] = {"stdout", "stderr"};
 
-std::string kept_name(const std::string& id, const char* stream) {
-  return "log " + id + " " + stream;
+std::string kept_name(const std::string& id, std::uint64_t run, const char* stream) {
+  return "log " + id + " " + std::to_string(run) + " " + stream;
 }
 
 Status make_fifo(const std::string& path) {
-  if (mkfifo(path.c_str(), 0600) == 0) return {};
-  struct stat found {};
-  if (errno == EEXIST && lstat(path.c_str(), &found) == 0 && S_ISFIFO(found.st_mode)) return {};
-  return fail_errno("cannot make the log pipe " + path);
+  if (unlink(path.c_str()) != 0 && errno != ENOENT)
+    return fail_errno("cannot replace the log pipe " + path);
+  if (mkfifo(path.c_str(), 0600) != 0) return fail_errno("cannot make the log pipe " + path);
+  return {};
 }
 
-std::string stream_blob(const LogStreamPlace&, const char*, const LoggingSpec&) { return {}; }
+std::string stream_blob(const LogStreamPlace& place, const char* stream,
+                        const LoggingSpec& logging) {
+  return encode_stream_blob({.log_path = place.log_path,
+                             .stream = stream,
+                             .record_path = place.bundle_dir + "/log.record",
+                             .file_bytes_max = logging.file_bytes_max,
+                             .files_max = logging.files_max});
+}
 
 // The reading end goes to the keeper. Opened before any writer, so that the pipe always has a
 // reader.
@@ -32,8 +41,8 @@ Status keep_reading_end(KeeperClient& keeper, const LogStreamPlace& place, const
   std::string path = place.bundle_dir + "/" + stream;
   UniqueFd read_end(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW));
   if (!read_end) return fail_errno("cannot open the log pipe " + path);
-  keeper.keep_fd(kept_name(place.id, stream), read_end.get(), stream_blob(place, stream, logging),
-                 true);
+  keeper.keep_fd(kept_name(place.id, place.run, stream), read_end.get(),
+                 stream_blob(place, stream, logging), true);
   return {};
 }
 
@@ -69,7 +78,7 @@ Result<LogStreamFds> open_log_streams(KeeperClient& keeper, const LogStreamPlace
   }
   for (const char* stream : kStreams)
     if (Status kept = keep_reading_end(keeper, place, stream, logging); !kept) {
-      drop_log_streams(keeper, place.id, [] {});
+      drop_log_streams(keeper, place.id, place.run);
       return fail(kept.error());
     }
   return fds;
@@ -82,20 +91,20 @@ Status adopt_log_streams(KeeperClient& keeper, const LogStreamPlace& place,
   for (const char* stream : kStreams) {
     bool kept = false;
     for (const KeptFd& fd : keeper.inherited().kept)
-      kept = kept || fd.name == kept_name(place.id, stream);
+      kept = kept || fd.name == kept_name(place.id, place.run, stream);
     if (kept) continue;
     if (Status done = keep_reading_end(keeper, place, stream, logging); !done) return done;
   }
   return {};
 }
 
-void drop_log_streams(KeeperClient& keeper, const std::string& id,
-                      std::function<void()> on_dropped) {
-  auto left = std::make_shared<int>(2);
-  auto one = [left, on_dropped = std::move(on_dropped)](const Status&) {
-    if (--*left == 0) on_dropped();
-  };
-  for (const char* stream : kStreams) keeper.drop_fd(kept_name(id, stream), one);
+void drop_log_streams(KeeperClient& keeper, const std::string& id, std::uint64_t run) {
+  for (const char* stream : kStreams) keeper.drop_fd(kept_name(id, run, stream));
+}
+
+void drop_all_log_streams(KeeperClient& keeper, const std::string& id) {
+  for (const KeptFd& fd : keeper.inherited().kept)
+    if (fd.name.starts_with("log " + id + " ")) keeper.drop_fd(fd.name);
 }
 
 }  // namespace keepwell

@@ -3,7 +3,7 @@
 // has died; the reading side is with the keeper, which gives it to every logger.
 #pragma once
 
-#include <functional>
+#include <cstdint>
 #include <string>
 
 #include "config/result.h"
@@ -15,6 +15,8 @@ namespace keepwell {
 
 struct LogStreamPlace {
   std::string id;
+  std::uint64_t run =
+      0;  // each run has pipes of its own, so that a new one need not wait for the log of the last
   std::string bundle_dir;  // exists
   std::string log_path;    // its directory is made
 };
@@ -23,8 +25,7 @@ struct LogStreamFds {  // the container's ends
   UniqueFd out, err;
 };
 
-// Makes the FIFOs (existing ones are taken over) and hands their reading ends to KEEPER. Failure
-// leaves nothing kept.
+// Makes the FIFOs anew and hands their reading ends to KEEPER. Failure leaves nothing kept.
 Result<LogStreamFds> open_log_streams(KeeperClient& keeper, const LogStreamPlace& place,
                                       const LoggingSpec& logging);
 
@@ -33,9 +34,11 @@ Result<LogStreamFds> open_log_streams(KeeperClient& keeper, const LogStreamPlace
 Status adopt_log_streams(KeeperClient& keeper, const LogStreamPlace& place,
                          const LoggingSpec& logging);
 
-// Ends both; ON_DROPPED comes when every byte in them is in the log, at once where they were not
-// kept.
-void drop_log_streams(KeeperClient& keeper, const std::string& id,
-                      std::function<void()> on_dropped);
+// Ends both streams of a run. The logger reads what is still in them before it forgets them, and
+// before it reads streams that are opened after this.
+void drop_log_streams(KeeperClient& keeper, const std::string& id, std::uint64_t run);
+
+// The same for whatever an earlier agent left of container ID.
+void drop_all_log_streams(KeeperClient& keeper, const std::string& id);
 
 }  // namespace keepwell

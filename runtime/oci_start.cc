@@ -158,7 +158,8 @@ void OciStart::make_bundle() {
     if (!made) return give_up(128, made.error().text);
   }
   Result<LogStreamFds> streams = open_log_streams(
-      context_->keeper, {id_, bundle_, context_->container_dir(id_) + "/log/container.log"},
+      context_->keeper,
+      {id_, order_.container.run, bundle_, context_->container_dir(id_) + "/log/container.log"},
       order_.spec->logging);
   if (!streams) return give_up(128, streams.error().text);
   streams_ = std::move(*streams);

@@ -78,6 +78,7 @@ Status ProbeProcess::spawn() {
       context_->loop, context_->keeper, enter,
       {.on_running =
            [this] {
+             if (killed_) return kill_all();  // that came before there was a process to kill
              Now now = Loop::now();
              context_->emit(ProbeStarted{order_.id, now.mono, now.wall});
            },

@@ -1,0 +1,508 @@
+// Runs the real LinuxEngine on a real keeper, with real runc containers of busybox. Started without
+// arguments it makes a directory and becomes a keeper whose agent is this very program; as agent it
+// plays the scenarios in order, waiting for events with a deadline, and ends with the number of
+// failed checks. The last scenario kills the agent and lets the next one adopt. Exit code 77: this
+// machine cannot run containers (no root, no busybox, no runtime).
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <deque>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <optional>
+#include <sstream>
+
+#include "runtime/keeper_client.h"
+#include "runtime/keeper_protocol.h"
+#include "runtime/linux_engine.h"
+#include "runtime/loop.h"
+#include "runtime/state_file.h"
+#include "runtime/timer.h"
+
+namespace keepwell {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+int failures = 0;
+
+#define CHECK(condition)                                                          \
+  do {                                                                            \
+    if (!(condition)) {                                                           \
+      std::fprintf(stderr, "FAILED %s:%d: %s\n", __FILE__, __LINE__, #condition); \
+      ++failures;                                                                 \
+    }                                                                             \
+  } while (false)
+
+class Stage {
+ public:
+  Stage(Loop& loop_in, KeeperClient& keeper_in, std::string dir_in)
+      : loop(loop_in), keeper(keeper_in), dir(std::move(dir_in)), deadline_(loop_in) {
+    LinuxEngineOptions options;
+    options.run_dir = dir + "/run";
+    options.data_dir = dir + "/data";
+    const char* runtime = std::getenv("KEEPWELL_TEST_RUNTIME");
+    if (runtime) options.runtime = runtime;
+    options.on_event = [this](const EngineEvent& event) { events.push_back(event); };
+    options.on_warning = [](const std::string& text) {
+      std::fprintf(stderr, "  warning: %s\n", text.c_str());
+    };
+    auto opened = LinuxEngine::open(loop, keeper, std::move(options));
+    if (!opened) {
+      std::fprintf(stderr, "%s\n", opened.error().text.c_str());
+      std::exit(1);
+    }
+    engine = std::move(*opened);
+  }
+
+  // The next event of kind E about WHOM, taken out; none after TIMEOUT.
+  template <class E>
+  std::optional<E> wait(const std::function<bool(const E&)>& wanted,
+                        Duration timeout = seconds(10)) {
+    bool late = false;
+    deadline_.start_after(timeout, [&] { late = true; });
+    while (true) {
+      for (auto it = events.begin(); it != events.end(); ++it) {
+        if (const E* found = std::get_if<E>(&*it); found && wanted(*found)) {
+          E copy = *found;
+          events.erase(it);
+          deadline_.stop();
+          return copy;
+        }
+      }
+      if (late) return std::nullopt;
+      loop.run_once();
+    }
+  }
+  template <class E>
+  std::optional<E> wait_container(const StartOrder& order, Duration timeout = seconds(10)) {
+    return wait<E>([&](const E& event) { return event.container == order.container; }, timeout);
+  }
+  std::optional<ProbeEnded> wait_probe(ProbeId id, Duration timeout = seconds(10)) {
+    return wait<ProbeEnded>([&](const ProbeEnded& event) { return event.probe == id; }, timeout);
+  }
+
+  StartOrder order(const std::string& name, std::vector<std::string> argv,
+                   const std::function<void(ServiceSpec&)>& change = {}) {
+    auto spec = std::make_shared<ServiceSpec>();
+    spec->name = name;
+    spec->rootfs = dir + "/rootfs";
+    spec->command = std::move(argv);
+    if (change) change(*spec);
+    char id[65];
+    std::snprintf(id, sizeof id, "%064x", next_id_++);
+    return {.container = {id, 1}, .name = "test-" + name, .project = "test", .spec = spec};
+  }
+
+  ProbeId probe(const StartOrder& container, std::vector<std::string> test,
+                const std::string& name = "healthcheck") {
+    auto check = std::make_shared<CheckSpec>();
+    check->name = name;
+    check->test = std::move(test);
+    ProbeOrder order{.id = next_probe_++, .container = container.container, .check = check};
+    engine->start_probe(order);
+    return order.id;
+  }
+
+  bool start(const StartOrder& order_in) {
+    engine->start(order_in);
+    auto started = wait<ContainerStarted>(
+        [&](const ContainerStarted& e) { return e.container == order_in.container; });
+    if (!started) {
+      for (const EngineEvent& event : events)
+        if (const auto* failed = std::get_if<ContainerStartFailed>(&event))
+          std::fprintf(stderr, "  start failed: %d %s\n", failed->exit_code, failed->text.c_str());
+    }
+    return started.has_value();
+  }
+  void end(const StartOrder& order_in) {
+    engine->kill(order_in.container);
+    CHECK(wait_container<ContainerExited>(order_in).has_value());
+    engine->remove(order_in.container.id);
+  }
+
+  void number_from(unsigned id) { next_id_ = id; }
+
+  Loop& loop;
+  KeeperClient& keeper;
+  std::string dir;
+  std::unique_ptr<LinuxEngine> engine;
+  std::deque<EngineEvent> events;
+
+ private:
+  Timer deadline_;
+  unsigned next_id_ = 0xabc000;
+  ProbeId next_probe_ = 1;
+};
+
+void exit_code(Stage& stage) {
+  StartOrder order = stage.order("exit7", {"/bin/sh", "-c", "exit 7"});
+  CHECK(stage.start(order));
+  auto exited = stage.wait_container<ContainerExited>(order);
+  CHECK(exited && exited->known && exited->code == 7 && exited->signal == 0 && !exited->oom_killed);
+  // The same container again, its writable layer kept.
+  order.container.run = 2;
+  CHECK(stage.start(order));
+  exited = stage.wait_container<ContainerExited>(order);
+  CHECK(exited && exited->code == 7);
+  stage.engine->remove(order.container.id);
+}
+
+void signals(Stage& stage) {
+  StartOrder order =
+      stage.order("signal", {"/bin/sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.05; done"});
+  CHECK(stage.start(order));
+  auto ready = stage.wait_probe(stage.probe(order, {"CMD", "true"}));
+  CHECK(ready && ready->code == 0);
+  CHECK(stage.engine->signal(order.container, SIGTERM).has_value());
+  auto exited = stage.wait_container<ContainerExited>(order);
+  CHECK(exited && exited->code == 3);
+  CHECK(!stage.engine->signal(order.container, SIGTERM).has_value());
+
+  order.container.run = 2;
+  CHECK(stage.start(order));
+  stage.engine->kill(order.container);
+  exited = stage.wait_container<ContainerExited>(order);
+  CHECK(exited && exited->code == 137 && exited->signal == SIGKILL);
+  stage.engine->remove(order.container.id);
+}
+
+void start_failures(Stage& stage) {
+  struct Case {
+    StartOrder order;
+    int code;
+    const char* says;
+  };
+  std::vector<Case> cases = {
+      {stage.order("noprogram", {"/bin/nosuch"}), 127, "no such file or directory"},
+      {stage.order("nopath", {"nosuch"}), 127, "executable file not found in $PATH"},
+      {stage.order("noexec", {"/etc/motd"}), 126, "permission denied"},
+      {stage.order("norootfs", {"true"},
+                   [](ServiceSpec& spec) { spec.rootfs = "/nonexistent/tree"; }),
+       128, "/nonexistent/tree"},
+      {stage.order("nouser", {"true"}, [](ServiceSpec& spec) { spec.user = "nobody-we-know"; }),
+       128, "nobody-we-know"},
+  };
+  for (const Case& one : cases) {
+    stage.engine->start(one.order);
+    auto failed = stage.wait_container<ContainerStartFailed>(one.order, seconds(3));
+    CHECK(failed.has_value());
+    if (!failed) continue;
+    if (failed->text.find(one.says) == std::string::npos || failed->exit_code != one.code)
+      std::fprintf(stderr, "  %s: %d %s\n", one.order.name.c_str(), failed->exit_code,
+                   failed->text.c_str());
+    CHECK(failed->text.find(one.says) != std::string::npos);
+    CHECK(failed->exit_code == one.code);
+    stage.engine->remove(one.order.container.id);
+  }
+}
+
+void probes(Stage& stage) {
+  StartOrder order = stage.order("probed", {"/bin/sleep", "1000"}, [](ServiceSpec& spec) {
+    spec.environment = {{"COLOUR", "blue"}};
+    spec.working_dir = "/tmp";
+    spec.user = "1234:5678";
+  });
+  CHECK(stage.start(order));
+  auto said = stage.wait_probe(
+      stage.probe(order, {"CMD-SHELL", "id -u; id -g; pwd; echo $COLOUR $HOSTNAME; echo err >&2"}));
+  std::string host = order.container.id.substr(0, 12);
+  CHECK(said && said->how == ProbeEnded::How::exited && said->code == 0);
+  CHECK(said && said->output == "1234\n5678\n/tmp\nblue " + host + "\nerr\n");
+  CHECK(said && said->max_rss_bytes > 0 && said->cpu.count() > 0);
+
+  auto failed = stage.wait_probe(stage.probe(order, {"CMD", "sh", "-c", "echo sick; exit 3"}));
+  CHECK(failed && failed->code == 3 && failed->output == "sick\n");
+
+  auto missing = stage.wait_probe(stage.probe(order, {"CMD", "nosuch"}));
+  CHECK(missing && missing->how == ProbeEnded::How::start_failed && missing->code == 127);
+  CHECK(missing && missing->error.find("executable file not found in $PATH") != std::string::npos);
+
+  // Loopback is up: somebody listens on it and is reached.
+  auto lo = stage.wait_probe(stage.probe(order, {"CMD-SHELL", "cat /sys/class/net/lo/flags"}));
+  CHECK(lo && lo->output == "0x9\n");
+
+  // A child in a session of its own that holds the pipe open.
+  Now before = Loop::now();
+  auto forked = stage.wait_probe(stage.probe(order, {"CMD-SHELL", "setsid sleep 1000 & echo ok"}));
+  CHECK(forked && forked->code == 0 && forked->output == "ok\n" && forked->left_over);
+  CHECK(Loop::now().mono - before.mono < milliseconds(1000));
+
+  auto flood = stage.wait_probe(stage.probe(order, {"CMD", "yes"}), seconds(30));
+  CHECK(flood && flood->code == 137 && flood->output.size() == 4096 &&
+        flood->output_bytes > (64u << 20));
+
+  ProbeId hung = stage.probe(
+      order,
+      {"CMD-SHELL", "(trap '' TERM; setsid sleep 1000) & trap '' TERM; echo begun; sleep 1000"});
+  CHECK(
+      stage.wait<ProbeStarted>([&](const ProbeStarted& e) { return e.probe == hung; }).has_value());
+  stage.engine->kill_probe(hung);
+  auto killed = stage.wait_probe(hung);
+  CHECK(killed && killed->how == ProbeEnded::How::killed);
+
+  // Killed before the keeper can have started it.
+  ProbeId early = stage.probe(order, {"CMD", "sleep", "1000"});
+  stage.engine->kill_probe(early);
+  auto at_once = stage.wait_probe(early, seconds(5));
+  if (at_once && !at_once->error.empty()) std::fprintf(stderr, "  %s\n", at_once->error.c_str());
+  CHECK(at_once && at_once->how == ProbeEnded::How::killed && at_once->error.empty());
+
+  std::vector<int> left = stage.engine->pids(order.container.id);
+  CHECK(left.size() == 1);
+
+  // The container ends under a probe.
+  ProbeId last = stage.probe(order, {"CMD", "sleep", "1000"});
+  CHECK(
+      stage.wait<ProbeStarted>([&](const ProbeStarted& e) { return e.probe == last; }).has_value());
+  stage.engine->kill(order.container);
+  auto gone = stage.wait_probe(last);
+  CHECK(gone && gone->how == ProbeEnded::How::container_gone);
+  CHECK(stage.wait_container<ContainerExited>(order).has_value());
+  auto refused = stage.wait_probe(stage.probe(order, {"CMD", "true"}));
+  CHECK(refused && refused->how == ProbeEnded::How::container_gone);
+  stage.engine->remove(order.container.id);
+}
+
+void many_probes(Stage& stage) {
+  StartOrder order = stage.order("busy", {"/bin/sleep", "1000"});
+  CHECK(stage.start(order));
+  auto first = stage.wait_probe(stage.probe(order, {"CMD", "true"}));
+  CHECK(first && first->code == 0);
+  Now before = Loop::now();
+  int passed = 0;
+  constexpr int kRounds = 200;
+  for (int i = 0; i < kRounds; ++i) {
+    auto ended = stage.wait_probe(stage.probe(order, {"CMD", "true"}));
+    passed += ended && ended->how == ProbeEnded::How::exited && ended->code == 0 ? 1 : 0;
+  }
+  CHECK(passed == kRounds);
+  auto each = (Loop::now().mono - before.mono) / kRounds;
+  std::fprintf(stderr, "  %d probes, %.2f ms each\n", kRounds,
+               static_cast<double>(each.count()) / 1e6);
+  stage.end(order);
+}
+
+void pausing(Stage& stage) {
+  StartOrder order = stage.order("paused", {"/bin/sh", "-c", "while :; do :; done"});
+  CHECK(stage.start(order));
+  stage.engine->pause(order.container);
+  auto paused = stage.wait_container<ContainerPaused>(order);
+  CHECK(paused && paused->error.empty());
+  stage.engine->resume(order.container);
+  auto resumed = stage.wait_container<ContainerResumed>(order);
+  CHECK(resumed && resumed->error.empty());
+  stage.engine->pause(order.container);
+  CHECK(stage.wait_container<ContainerPaused>(order).has_value());
+  stage.end(order);  // a paused one can be killed
+}
+
+void out_of_memory(Stage& stage) {
+  StartOrder order = stage.order("oom", {"/bin/sh", "-c", "tail /dev/zero"},
+                                 [](ServiceSpec& spec) { spec.memory_bytes = 16 << 20; });
+  CHECK(stage.start(order));
+  auto exited = stage.wait_container<ContainerExited>(order, seconds(20));
+  CHECK(exited && exited->code == 137);
+  if (exited && !exited->oom_killed)
+    std::fprintf(stderr, "  oom: code %d, not told as an OOM kill\n", exited->code);
+  CHECK(exited && exited->oom_killed);
+  stage.engine->remove(order.container.id);
+}
+
+void process_services(Stage& stage) {
+  auto plain = [](ServiceSpec& spec) {
+    spec.runtime = RuntimeKind::process;
+    spec.environment = {{"COLOUR", "red"}};
+  };
+  StartOrder order = stage.order("plain", {"sh", "-c", "sleep 1000 & wait; exit 5"}, plain);
+  CHECK(stage.start(order));
+  auto said = stage.wait_probe(stage.probe(order, {"CMD-SHELL", "echo $COLOUR"}));
+  CHECK(said && said->code == 0 && said->output == "red\n");
+  stage.engine->kill(order.container);
+  auto exited = stage.wait_container<ContainerExited>(order);
+  CHECK(exited && exited->code == 137);
+  stage.engine->remove(order.container.id);
+
+  StartOrder wrong = stage.order("wrong", {"/nonexistent/program"}, plain);
+  stage.engine->start(wrong);
+  auto failed = stage.wait_container<ContainerStartFailed>(wrong);
+  CHECK(failed && failed->exit_code == 127);
+  stage.engine->remove(wrong.container.id);
+}
+
+void parallel_starts(Stage& stage) {
+  std::vector<StartOrder> orders;
+  Now before = Loop::now();
+  for (int i = 0; i < 10; ++i) {
+    orders.push_back(stage.order("p" + std::to_string(i), {"/bin/sleep", "1000"}));
+    stage.engine->start(orders.back());
+  }
+  for (const StartOrder& order : orders)
+    CHECK(stage.wait_container<ContainerStarted>(order, seconds(30)).has_value());
+  std::fprintf(stderr, "  10 starts in %.0f ms\n",
+               static_cast<double>((Loop::now().mono - before.mono).count()) / 1e6);
+  for (const StartOrder& order : orders) stage.engine->kill(order.container);
+  for (const StartOrder& order : orders)
+    CHECK(stage.wait_container<ContainerExited>(order).has_value());
+  for (const StartOrder& order : orders) stage.engine->remove(order.container.id);
+}
+
+// What the first agent leaves for the second: three containers, of which one ends in between.
+struct Left {
+  StartOrder stays, ends, unknown;
+};
+Left left_orders(Stage& stage) {
+  stage.number_from(0xdef000);  // the same in both agents
+  return {
+      stage.order("stays", {"/bin/sleep", "1000"}),
+      stage.order("ends", {"/bin/sh", "-c", "while [ ! -e /tmp/go ]; do sleep 0.02; done; exit 9"}),
+      stage.order("stranger", {"/bin/sleep", "1000"})};
+}
+
+void before_the_crash(Stage& stage) {
+  Left left = left_orders(stage);
+  for (const StartOrder* order : {&left.stays, &left.ends, &left.unknown})
+    CHECK(stage.start(*order));
+  std::vector<int> pids = stage.engine->pids(left.stays.container.id);
+  CHECK(pids.size() == 1);
+  std::ofstream(stage.dir + "/failures") << failures << " " << (pids.empty() ? 0 : pids[0]);
+  auto go = stage.wait_probe(
+      stage.probe(left.ends, {"CMD-SHELL", "(sleep 0.3; true) >/dev/null 2>&1; touch /tmp/go"}));
+  CHECK(go && go->code == 0);
+  std::raise(SIGKILL);
+}
+
+void after_the_crash(Stage& stage) {
+  int pid = 0;
+  std::ifstream(stage.dir + "/failures") >> failures >> pid;
+  Left left = left_orders(stage);
+  std::string boot = read_boot_id();
+  stage.engine->adopt({.start = left.stays, .pid = pid, .pid_start_ticks = 0, .boot_id = boot});
+  stage.engine->adopt({.start = left.ends, .pid = 1, .pid_start_ticks = 0, .boot_id = boot});
+  stage.engine->clean_leftovers({left.stays.container.id, left.ends.container.id});
+  stage.keeper.ready();
+  auto adopted = stage.wait_container<ContainerStarted>(left.stays);
+  CHECK(adopted && adopted->adopted && adopted->pid == pid && adopted->paused == false);
+  auto exited = stage.wait_container<ContainerExited>(left.ends);
+  CHECK(exited && exited->known && exited->code == 9);
+  auto probed = stage.wait_probe(stage.probe(left.stays, {"CMD", "true"}));
+  CHECK(probed && probed->how == ProbeEnded::How::exited && probed->code == 0);
+  stage.end(left.stays);
+  stage.engine->remove(left.ends.container.id);
+}
+
+// Whether all that was made under DIR/run is gone but the runtime's own directory.
+bool all_removed(Stage& stage) {
+  Timer tick(stage.loop);
+  std::string left;
+  for (Instant end = Loop::now().mono + seconds(10); Loop::now().mono < end;) {
+    left.clear();
+    for (const char* dir : {"/run", "/data/containers"})
+      for (const auto& entry : std::filesystem::directory_iterator(stage.dir + dir))
+        if (entry.path().filename().string().size() == 64) left = entry.path();
+    if (left.empty()) return true;
+    tick.start_after(milliseconds(10), [] {});
+    stage.loop.run_once();
+  }
+  std::fprintf(stderr, "  left: %s\n", left.c_str());
+  return false;
+}
+
+int agent(const std::string& dir) {
+  auto loop = Loop::open();
+  auto keeper = KeeperClient::open(**loop, UniqueFd(wire::kControlFd), {});
+  if (!loop || !keeper) return 1;
+  auto stage = std::make_unique<Stage>(**loop, **keeper, dir);
+  if ((*keeper)->inherited().generation == 0) {
+    (*keeper)->ready();
+    struct Scenario {
+      const char* name;
+      void (*play)(Stage&);
+    };
+    const char* only = std::getenv("KEEPWELL_TEST_ONLY");
+    for (const Scenario& scenario :
+         std::initializer_list<Scenario>{{"exit code", exit_code},
+                                         {"signals", signals},
+                                         {"start failures", start_failures},
+                                         {"probes", probes},
+                                         {"many probes", many_probes},
+                                         {"pausing", pausing},
+                                         {"out of memory", out_of_memory},
+                                         {"process services", process_services},
+                                         {"parallel starts", parallel_starts},
+                                         {"crash of the agent", before_the_crash}}) {
+      if (only && std::string(scenario.name) != only) continue;
+      std::fprintf(stderr, "%s\n", scenario.name);
+      scenario.play(*stage);
+    }
+  } else {
+    after_the_crash(*stage);
+  }
+  CHECK(all_removed(*stage));
+  std::fprintf(stderr, failures == 0 ? "all passed with %s\n" : "failed with %s\n",
+               stage->engine->runtime_name().c_str());
+  (*keeper)->stopping(failures == 0 ? 0 : 1);
+  stage.reset();
+  keeper->reset();
+  (*loop)->close();
+  return 0;
+}
+
+bool make_rootfs(const std::string& rootfs) {
+  const char* busybox = "/usr/bin/busybox";
+  if (access(busybox, X_OK) != 0) busybox = "/bin/busybox";
+  if (access(busybox, X_OK) != 0) return false;
+  std::filesystem::create_directories(rootfs + "/bin");
+  std::filesystem::create_directories(rootfs + "/etc");
+  std::filesystem::create_directories(rootfs + "/tmp");
+  chmod((rootfs + "/tmp").c_str(), 01777);
+  std::filesystem::copy_file(busybox, rootfs + "/bin/busybox");
+  for (const char* name :
+       {"sh", "sleep", "true", "id", "pwd", "echo", "cat", "yes", "setsid", "tail", "touch"})
+    std::filesystem::create_symlink("busybox", rootfs + "/bin/" + name);
+  std::ofstream(rootfs + "/etc/passwd") << "root:x:0:0:root:/root:/bin/sh\n";
+  std::ofstream(rootfs + "/etc/group") << "root:x:0:\n";
+  std::ofstream(rootfs + "/etc/motd") << "no program\n";
+  return true;
+}
+
+int become_keeper(const char* self) {
+  if (geteuid() != 0) {
+    std::puts("SKIP: containers need root here");
+    return 77;
+  }
+  char dir[] = "/tmp/keepwell-engine-XXXXXX";
+  if (!mkdtemp(dir) || !make_rootfs(std::string(dir) + "/rootfs")) {
+    std::puts("SKIP: busybox-static is not installed");
+    return 77;
+  }
+  std::string bin = std::filesystem::read_symlink("/proc/self/exe").parent_path();
+  std::string keeper = bin + "/keepwell-keeper", logger = bin + "/keepwell-logger",
+              enter = bin + "/keepwell-enter";
+  pid_t child = fork();
+  if (child == 0) {
+    execl(keeper.c_str(), keeper.c_str(), "--logger", logger.c_str(), "--enter", enter.c_str(),
+          "--", self, "agent", dir, nullptr);
+    _exit(127);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  std::error_code ignored;
+  std::filesystem::remove_all(dir, ignored);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+}
+
+}  // namespace
+}  // namespace keepwell
+
+int main(int argc, char** argv) {
+  if (argc == 3 && std::string(argv[1]) == "agent") return keepwell::agent(argv[2]);
+  return keepwell::become_keeper(std::filesystem::read_symlink("/proc/self/exe").c_str());
+}
