@@ -49,7 +49,7 @@ std::string shortened(const std::string& text, std::size_t characters) {
 }
 
 // As Go's strconv.Quote writes it.
-std::string quoted(const std::string& text) {
+std::string go_quoted(const std::string& text) {
   std::string out = "\"";
   for (char c : valid_utf8(text)) {
     const auto byte = static_cast<unsigned char>(c);
@@ -166,7 +166,7 @@ PsRow row_of(const json& entry, const PsStyle& style) {
   row.image = text_at(entry, "Image");
   if (row.image.empty()) row.image = "<no image>";
   const std::string command = text_at(entry, "Command");
-  row.command = quoted(style.no_trunc ? command : shortened(command, 20));
+  row.command = go_quoted(style.no_trunc ? command : shortened(command, 20));
   const WallTime created{std::chrono::seconds(number_at(entry, "Created"))};
   row.created_at = ps_time(created, style.utc_offset_seconds, style.zone);
   row.running_for = human_duration(style.now - created) + " ago";
