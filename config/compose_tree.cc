@@ -118,7 +118,7 @@ class TreeBuilder : public YAML::EventHandler {
     bytes_ += bytes;
     if (nodes_ > kComposeNodesMax || bytes_ > 4 * kComposeFileBytesMax) {
       refuse(where, "the file grows beyond " + std::to_string(kComposeNodesMax) +
-                        " values or 16 MB when its aliases are followed; that is no configuration "
+                        " values or 8 MB when its aliases are followed; that is no configuration "
                         "of services");
     }
   }
@@ -287,7 +287,7 @@ Place place_of_offset(std::string_view text, std::size_t offset, int file) {
 std::optional<Node> parse_compose_tree(std::string_view text, int file, Report& report) {
   if (text.size() > kComposeFileBytesMax) {
     report.error({file, 0, 0}, "the file is " + std::to_string(text.size() >> 10) +
-                                   " KB large; a Compose file may have at most 4 MB");
+                                   " KB large; a Compose file may have at most 2 MB");
     return std::nullopt;
   }
   if (text.substr(0, 3) == "\xEF\xBB\xBF") text.remove_prefix(3);

@@ -46,7 +46,7 @@ struct Entry {
 // "a list", "a map", "a text"..., for messages.
 const char* kind_name(const Node& node);
 
-inline constexpr std::size_t kComposeFileBytesMax = std::size_t{4} << 20;
+inline constexpr std::size_t kComposeFileBytesMax = std::size_t{2} << 20;
 inline constexpr int kComposeDepthMax = 64;
 inline constexpr std::size_t kComposeNodesMax = 300'000;
 

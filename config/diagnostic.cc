@@ -5,8 +5,43 @@
 #include <tuple>
 
 #include "config/check.h"
+#include "config/utf8.h"
 
 namespace keepwell {
+namespace {
+
+// Appends the first character of TEXT to OUT, escaped where a terminal would act on it or it is no
+// character, and returns how many bytes it took.
+std::size_t append_printable(std::string_view text, std::string& out) {
+  std::size_t length = utf8_length(text);
+  auto byte = static_cast<unsigned char>(text[0]);
+  // C1 controls are two bytes in UTF-8: C2 80 to C2 9F.
+  bool c1 = length == 2 && byte == 0xC2 && static_cast<unsigned char>(text[1]) < 0xA0;
+  if (text[0] == '\n') {
+    out += "\\n";
+  } else if (text[0] == '\t') {
+    out += "\\t";
+  } else if (length == 0 || c1 || byte < 0x20 || byte == 0x7f) {
+    char hex[8];
+    std::snprintf(hex, sizeof hex, "\\x%02x", static_cast<unsigned>(c1 ? text[1] & 0xff : byte));
+    out += hex;
+  } else {
+    out.append(text.substr(0, length));
+  }
+  return length == 0 ? 1 : length;
+}
+
+// TEXT on one line, of bounded length.
+std::string printable(std::string_view text) {
+  constexpr std::size_t kShownMax = 1000;
+  std::string out;
+  while (!text.empty() && out.size() < kShownMax) {
+    text.remove_prefix(append_printable(text, out));
+  }
+  return text.empty() ? out : out + "...";
+}
+
+}  // namespace
 
 std::string to_string(const Diagnostic& diagnostic) {
   std::string out = diagnostic.file;
@@ -17,8 +52,8 @@ std::string to_string(const Diagnostic& diagnostic) {
   return out + (diagnostic.error ? "error: " : "warning: ") + diagnostic.text;
 }
 
-int Report::add_file(std::string name) {
-  files_.push_back(std::move(name));
+int Report::add_file(std::string_view name) {
+  files_.push_back(printable(name));
   return static_cast<int>(files_.size()) - 1;
 }
 
@@ -29,16 +64,16 @@ const std::string& Report::file_name(int file) const {
 
 void Report::unsupported(const Place& place, std::string text) {
   if (lenient_) text += " (ignored, since --lenient is given)";
-  add(!lenient_, place, std::move(text));
+  add(!lenient_, place, text);
 }
 
-void Report::add(bool error, const Place& place, std::string text) {
+void Report::add(bool error, const Place& place, std::string_view text) {
   failed_ = failed_ || error;
   if (full()) {
     overflowed_ = true;
     return;
   }
-  diagnostics_.push_back({error, place, std::move(text)});
+  diagnostics_.push_back({error, place, printable(text)});
 }
 
 std::vector<Diagnostic> Report::take() {
@@ -62,28 +97,13 @@ std::vector<Diagnostic> Report::take() {
 
 std::string quoted(std::string_view text) {
   constexpr std::size_t kShownMax = 80;
-  std::size_t end = std::min(text.size(), kShownMax);
-  // Never cut inside a UTF-8 sequence.
-  while (end < text.size() && end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) {
-    --end;
-  }
   std::string out = "\"";
-  for (char c : text.substr(0, end)) {
-    if (c == '\n') {
-      out += "\\n";
-    } else if (c == '\t') {
-      out += "\\t";
-    } else if (c == '"') {
-      out += "\\\"";
-    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
-      char hex[8];
-      std::snprintf(hex, sizeof hex, "\\x%02x", static_cast<unsigned>(c) & 0xffU);
-      out += hex;
-    } else {
-      out += c;
-    }
+  std::size_t at = 0;
+  while (at < text.size() && at < kShownMax) {
+    if (text[at] == '"') out += '\\';
+    at += append_printable(text.substr(at), out);
   }
-  if (end < text.size()) out += "...";
+  if (at < text.size()) out += "...";
   return out + "\"";
 }
 

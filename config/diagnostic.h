@@ -33,7 +33,8 @@ struct Place {
 
 // Collects diagnostics. Identical ones (an alias makes one mistake appear several times) are kept
 // once; past kDiagnosticsMax only a last line saying so is added, so that a hostile file costs
-// bounded time and memory.
+// bounded time and memory. Every text is made printable and put on one line: a file may hold
+// anything, and its words appear in messages.
 class Report {
  public:
   static constexpr std::size_t kDiagnosticsMax = 500;
@@ -41,11 +42,11 @@ class Report {
   explicit Report(bool lenient = false) : lenient_(lenient) {}
 
   // Returns the number by which places refer to this file.
-  int add_file(std::string name);
+  int add_file(std::string_view name);
   const std::string& file_name(int file) const;
 
-  void error(const Place& place, std::string text) { add(true, place, std::move(text)); }
-  void warning(const Place& place, std::string text) { add(false, place, std::move(text)); }
+  void error(const Place& place, std::string_view text) { add(true, place, text); }
+  void warning(const Place& place, std::string_view text) { add(false, place, text); }
   // A key or value that keepwell knows and does not support: an error, a warning when lenient.
   void unsupported(const Place& place, std::string text);
 
@@ -61,7 +62,7 @@ class Report {
     Place place;
     std::string text;
   };
-  void add(bool error, const Place& place, std::string text);
+  void add(bool error, const Place& place, std::string_view text);
 
   bool lenient_;
   bool failed_ = false;

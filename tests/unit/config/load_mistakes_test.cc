@@ -231,8 +231,7 @@ TEST_CASE("a very long chain of dependencies is no trouble") {
 
 TEST_CASE("mistakes of a file as a whole") {
   CHECK(listing(load_text("")) == " error: the file is empty; write services:\n");
-  CHECK(listing(load_text("name: x\n")) ==
-        " error: the file has no services; write services:\n");
+  CHECK(listing(load_text("name: x\n")) == " error: the file has no services; write services:\n");
   CHECK_THAT(listing(load_text("- a\n")), ContainsSubstring("the file must be a map"));
   CHECK_THAT(listing(load_text("just text\n")), ContainsSubstring("the file must be a map"));
   CHECK_THAT(listing(load_text("name: A\nservices: {}\n")),
@@ -299,4 +298,13 @@ TEST_CASE("files on disk: missing, a directory, a FIFO, too large") {
   unlink(large.c_str());
   unlink(good.c_str());
   rmdir(directory);
+}
+
+TEST_CASE("what a file holds cannot act on the terminal that a message is shown on") {
+  std::string said =
+      listing(load_text("services: {a: {command: \"${X:?\\e[31m \\x9b \\n two}\", \"k\\x07\": 1, "
+                        "stop_signal: \"\\e\"}}\n"));
+  for (char c : said) CHECK((c == '\n' || static_cast<unsigned char>(c) >= 0x20));
+  CHECK_THAT(said, ContainsSubstring("\\x1b[31m \\x9b \\n two"));
+  CHECK_THAT(said, ContainsSubstring("unknown key \"k\\x07\""));
 }
