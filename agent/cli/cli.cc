@@ -26,8 +26,10 @@ struct Commands {
 };
 
 void add_file_options(CLI::App* command, FileOptions& file, bool short_name = true) {
-  command->add_option(short_name ? "-f,--file" : "--file", file.files,
-                      "Compose file (default keepwell.yaml, then compose.yaml); may be repeated");
+  command
+      ->add_option(short_name ? "-f,--file" : "--file", file.files,
+                   "Compose file (default keepwell.yaml, then compose.yaml); may be repeated")
+      ->allow_extra_args(false);
 }
 
 void add_project_options(CLI::App* command, FileOptions& file) {
@@ -35,7 +37,8 @@ void add_project_options(CLI::App* command, FileOptions& file) {
   command->add_option("-p,--project-name", file.project_name, "project name");
   command->add_option("--project-directory", file.project_directory,
                       "directory that relative paths start from");
-  command->add_option("--profile", file.profiles, "profile to enable; may be repeated");
+  command->add_option("--profile", file.profiles, "profile to enable; may be repeated")
+      ->allow_extra_args(false);
   command->add_flag("--lenient", file.lenient,
                     "warn about keys that are not supported instead of failing");
 }
@@ -118,7 +121,8 @@ void add_ps(const Commands& c) {
   add_place_options(command, c.globals);
   command->add_option("NAME", options->names, "services, containers or id prefixes; none: all");
   command->add_flag("-a,--all")->description("also those that do not run: always the case");
-  command->add_option("--filter", options->filters, "KEY=VALUE, as docker ps takes it");
+  command->add_option("--filter", options->filters, "KEY=VALUE, as docker ps takes it")
+      ->allow_extra_args(false);
   command->add_flag("-q,--quiet", options->quiet, "ids only");
   command->add_flag("--no-trunc", options->no_trunc, "do not shorten ids and commands");
   add_format_option(command, options->json);
@@ -201,7 +205,8 @@ void add_events(const Commands& c) {
   command->add_flag("-f,--follow", options->follow, "go on");
   command->add_option("--since", options->since, "RFC 3339 time, seconds, or a duration (10m)");
   command->add_option("--until", options->until, "likewise");
-  command->add_option("--filter", options->filters, "KEY=VALUE, as docker events takes it");
+  command->add_option("--filter", options->filters, "KEY=VALUE, as docker events takes it")
+      ->allow_extra_args(false);
   add_format_option(command, options->json);
   command->callback([options, c] {
     c.action = [options, &globals = c.globals] {

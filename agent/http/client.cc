@@ -29,7 +29,7 @@ class HttpClient::Reader : public http::basic_parser<false> {
  public:
   explicit Reader(const std::string& method) {
     header_limit(kHeadBytesMax);
-    body_limit(boost::none);
+    body_limit(UINT64_MAX);  // Beast 1.74 fails on "none"
     skip(method == "HEAD");
   }
 

@@ -23,7 +23,7 @@ class RequestParser::Reader : public http::basic_parser<true> {
  public:
   Reader(HttpRequest& request, std::string& body) : request_(request), body_(body) {
     header_limit(kHttpHeadBytesMax + 1024);
-    body_limit(boost::none);  // the receiver of the body counts
+    body_limit(UINT64_MAX);  // the receiver of the body counts (Beast 1.74 fails on "none")
   }
 
  private:
