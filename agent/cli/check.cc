@@ -1,10 +1,9 @@
 // keepwell check: what run would say of the file, without running anything.
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
 #include "agent/cli/commands.h"
 #include "agent/cli/files.h"
-#include "config/spec_json.h"
+#include "config/print.h"
 
 namespace keepwell {
 
@@ -17,8 +16,7 @@ int check_command(const CheckOptions& options) {
   std::optional<ProjectSpec> project = load_and_report(*load);
   if (!project) return 2;
   if (options.print) {
-    nlohmann::ordered_json effective = nlohmann::ordered_json::parse(project_to_json(*project));
-    std::printf("%s\n", effective.dump(2).c_str());
+    std::printf("%s", print_project(*project).c_str());
     return 0;
   }
   std::size_t checks = 0;
