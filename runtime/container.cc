@@ -317,11 +317,27 @@ Result<std::shared_ptr<CgroupLeaf>> Container::take_leaf(const std::string& name
   return leaf.cgroup;
 }
 
+Result<std::shared_ptr<CgroupLeaf>> Container::make_exec_leaf() {
+  std::string name = "payload/exec-" + std::to_string(next_leaf_++);
+  Result<CgroupLeaf> made = CgroupLeaf::create(*context_->cgroups, id_, name, {});
+  if (!made) return fail(made.error());
+  run_.abandoned.push_back(std::make_shared<CgroupLeaf>(std::move(*made)));
+  return run_.abandoned.back();
+}
+
+std::vector<int> Container::join_fds() const {
+  if (run_.payload) return run_.payload->join_fds({});
+  std::vector<int> fds;
+  for (const UniqueFd& procs : run_.payload_cgroups) fds.push_back(procs.get());
+  return fds;
+}
+
 void Container::release_leaf(const std::string& name, bool clean) {
   auto found = run_.leaves.find(name);
   if (found == run_.leaves.end()) return;  // the container's run has ended meanwhile
   found->second.taken = false;
   std::erase_if(run_.abandoned, [](const std::shared_ptr<CgroupLeaf>& leaf) {
+    if (leaf.use_count() > 1) return false;  // an exec session has it
     Result<bool> gone = leaf->try_remove();
     return gone && *gone;
   });

@@ -56,6 +56,10 @@ class Container {
   // A cgroup of its own for a probe of check NAME, the same one each time while it stays clean;
   // null where this host has none. Give it back with release_leaf().
   Result<std::shared_ptr<CgroupLeaf>> take_leaf(const std::string& name);
+  // A cgroup for an exec session, within the container's own; removed with it at the latest.
+  Result<std::shared_ptr<CgroupLeaf>> make_exec_leaf();
+  // What a process that is to live in the container's own cgroup joins.
+  std::vector<int> join_fds() const;
   // CLEAN: nothing is left in it.
   void release_leaf(const std::string& name, bool clean);
 
@@ -71,6 +75,7 @@ class Container {
     SpawnId spawn_id = 0;
     std::shared_ptr<const ExecPlanBase> base;
     std::vector<UniqueFd> payload_cgroups;
+    std::optional<CgroupLeaf> payload;      // of a `process` service
     std::unique_ptr<EnterProcess> process;  // of a `process` service that this agent started
     std::uint64_t oom_kills = 0;            // when it started
     std::map<std::string, Leaf> leaves;

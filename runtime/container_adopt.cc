@@ -81,10 +81,10 @@ Status Container::adopt_running(pid_t pid, UniqueFd pidfd, SpawnId spawn_id) {
       // It runs and is supervised; what cannot be is entered.
       context_->warn(order_.name + ": cannot enter it: " + base.error().text);
     }
-    if (context_->cgroups) {
-      Result<std::vector<UniqueFd>> payload = open_payload_cgroups(context_->cgroups->layout, pid);
-      if (payload) run_.payload_cgroups = std::move(*payload);
-    }
+  }
+  if (context_->cgroups) {
+    Result<std::vector<UniqueFd>> payload = open_payload_cgroups(context_->cgroups->layout, pid);
+    if (payload) run_.payload_cgroups = std::move(*payload);
   }
   Status logs = adopt_log_streams(context_->keeper, log_place(), order_.spec->logging);
   if (!logs) context_->warn(order_.name + ": " + logs.error().text);

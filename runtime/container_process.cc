@@ -74,14 +74,13 @@ Status Container::spawn_process() {
 
   run_ = {};
   EnterOrder enter;
-  std::optional<CgroupLeaf> payload;
   if (context_->cgroups) {
     if (Status made = create_container_cgroup(*context_->cgroups, id_, limits()); !made)
       return made;
     Result<CgroupLeaf> leaf = CgroupLeaf::create(*context_->cgroups, id_, "payload", limits());
     if (!leaf) return fail(leaf.error());
-    payload = std::move(*leaf);
-    enter.cgroup_procs = payload->join_fds({});
+    run_.payload = std::move(*leaf);
+    enter.cgroup_procs = run_.payload->join_fds({});
   }
   run_.base = process_base();
   enter.base = run_.base;

@@ -31,6 +31,12 @@ Status EngineContext::open() {
     if (child.key.starts_with("container ")) inherited_children[child.key] = std::move(child);
   for (ExitRecord& exit : keeper.inherited().exits)
     if (exit.key.starts_with("container ")) inherited_exits[exit.key] = std::move(exit);
+  // Nobody asks for the exit codes of an earlier agent's detached sessions.
+  for (const InheritedChild& child : keeper.inherited().children)
+    if (child.key.starts_with("exec "))
+      keeper.watch(child.id, [this](const ExitRecord& record) { keeper.ack(record.id); });
+  for (const ExitRecord& exit : keeper.inherited().exits)
+    if (exit.key.starts_with("exec ")) keeper.ack(exit.id);
   host_capabilities = capability_names(own_status_mask("CapBnd:"));
   own_oom_score_adj = keepwell::own_oom_score_adj();
   rlimit nofile{};

@@ -6,6 +6,7 @@
 #include "config/check.h"
 #include "runtime/container.h"
 #include "runtime/engine_context.h"
+#include "runtime/exec_session.h"
 #include "runtime/oci/rootfs.h"
 #include "runtime/probe_process.h"
 
@@ -174,6 +175,16 @@ Result<CgroupStats> LinuxEngine::stats(const std::string& id) const {
 
 std::string LinuxEngine::log_path(const std::string& id) const {
   return context_->container_dir(id) + "/log/container.log";
+}
+
+Result<std::unique_ptr<ExecSession>> LinuxEngine::exec(const ExecSessionOrder& order,
+                                                       ExecSessionHandlers handlers) {
+  Container* found = find(order.container);
+  if (!found || !found->running() || !found->plan_base())
+    return fail(Errc::conflict, "cannot exec: container " + order.container.id + " is not running");
+  if (found->frozen())
+    return fail(Errc::conflict, "cannot exec: container " + order.container.id + " is paused");
+  return ExecSession::start(*context_, *found, order, std::move(handlers));
 }
 
 std::string LinuxEngine::runtime_name() const {

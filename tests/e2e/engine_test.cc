@@ -18,6 +18,7 @@
 #include <optional>
 #include <sstream>
 
+#include "runtime/exec_session.h"
 #include "runtime/keeper_client.h"
 #include "runtime/keeper_protocol.h"
 #include "runtime/linux_engine.h"
@@ -304,6 +305,106 @@ void pausing(Stage& stage) {
   stage.end(order);  // a paused one can be killed
 }
 
+std::string read_all(Stage& stage, int fd, Duration patience) {
+  std::string text;
+  fcntl(fd, F_SETFL, O_NONBLOCK);
+  Timer tick(stage.loop);
+  for (Instant end = Loop::now().mono + patience; Loop::now().mono < end;) {
+    char buffer[4096];
+    ssize_t got = read(fd, buffer, sizeof buffer);
+    if (got > 0) text.append(buffer, static_cast<std::size_t>(got));
+    if (got == 0 || (got < 0 && errno == EIO)) break;
+    if (got > 0) continue;
+    tick.start_after(milliseconds(5), [] {});
+    stage.loop.run_once();
+  }
+  return text;
+}
+
+void exec_sessions(Stage& stage) {
+  StartOrder order = stage.order("execs", {"/bin/sleep", "1000"}, [](ServiceSpec& spec) {
+    spec.environment = {{"COLOUR", "blue"}, {"SHAPE", "round"}};
+  });
+  CHECK(stage.start(order));
+  struct Outcome {
+    int pid = 0, code = -1, failed = -1;
+    std::string text;
+  } outcome;
+  ExecSessionHandlers handlers{.on_started = [&](pid_t pid) { outcome.pid = pid; },
+                               .on_failed =
+                                   [&](int code, std::string text) {
+                                     outcome.failed = code;
+                                     outcome.text = std::move(text);
+                                   },
+                               .on_exited = [&](int code) { outcome.code = code; }};
+  auto until = [&](const std::function<bool()>& done) {
+    Timer tick(stage.loop);
+    for (Instant end = Loop::now().mono + seconds(5); !done() && Loop::now().mono < end;) {
+      tick.start_after(milliseconds(20), [] {});
+      stage.loop.run_once();
+    }
+    return done();
+  };
+
+  ExecSessionOrder piped;
+  piped.container = order.container;
+  piped.argv = {"sh", "-c",
+                "read line; echo got $line $COLOUR$SHAPE$EXTRA; id -u; echo bad >&2; exit 4"};
+  piped.env = {"EXTRA=more", "SHAPE"};
+  piped.user = "7:8";
+  piped.attach_stdin = piped.attach_stdout = piped.attach_stderr = true;
+  auto session = stage.engine->exec(piped, handlers);
+  CHECK(session.has_value());
+  UniqueFd in = (*session)->take_stdin(), out = (*session)->take_stdout(),
+           err = (*session)->take_stderr();
+  CHECK(write(in.get(), "hello\n", 6) == 6);
+  CHECK(read_all(stage, out.get(), seconds(5)) == "got hello bluemore\n7\n");
+  CHECK(read_all(stage, err.get(), seconds(5)) == "bad\n");
+  CHECK(until([&] { return outcome.code == 4; }) && outcome.pid > 0);
+
+  outcome = {};
+  ExecSessionOrder on_tty;
+  on_tty.container = order.container;
+  on_tty.argv = {"sh", "-c", "stty size; tty; echo $TERM; read x; stty size"};
+  on_tty.tty = true;
+  on_tty.rows = 33;
+  on_tty.columns = 99;
+  session = stage.engine->exec(on_tty, handlers);
+  CHECK(session.has_value() && until([&] { return outcome.pid > 0; }));
+  UniqueFd terminal = (*session)->take_terminal();
+  CHECK(static_cast<bool>(terminal));
+  CHECK((*session)->resize(11, 22).has_value());
+  CHECK(write(terminal.get(), "\n", 1) == 1);
+  std::string shown = read_all(stage, terminal.get(), seconds(5));
+  if (shown.find("11 22") == std::string::npos)
+    std::fprintf(stderr, "  terminal: %s\n", shown.c_str());
+  CHECK(shown.find("xterm") != std::string::npos && shown.find("/dev/pts/") != std::string::npos);
+  CHECK(shown.find("11 22") != std::string::npos);
+  CHECK(until([&] { return outcome.code == 0; }));
+
+  outcome = {};
+  ExecSessionOrder missing;
+  missing.container = order.container;
+  missing.argv = {"nosuch"};
+  session = stage.engine->exec(missing, handlers);
+  CHECK(until([&] { return outcome.failed == 127; }));
+  CHECK(outcome.text.find("exec: \"nosuch\": executable file not found in $PATH") !=
+        std::string::npos);
+
+  outcome = {};
+  ExecSessionOrder endless;
+  endless.container = order.container;
+  endless.argv = {"sh", "-c", "setsid sleep 1000 & sleep 1000"};
+  session = stage.engine->exec(endless, handlers);
+  CHECK(until([&] { return outcome.pid > 0; }));
+  CHECK(until([&] { return stage.engine->pids(order.container.id).size() >= 3; }));
+  (*session)->kill();
+  CHECK(until([&] { return outcome.code == 137; }));
+  CHECK(until([&] { return stage.engine->pids(order.container.id).size() == 1; }));
+  session->reset();
+  stage.end(order);
+}
+
 void out_of_memory(Stage& stage) {
   StartOrder order = stage.order("oom", {"/bin/sh", "-c", "tail /dev/zero"},
                                  [](ServiceSpec& spec) { spec.memory_bytes = 16 << 20; });
@@ -434,6 +535,7 @@ int agent(const std::string& dir) {
                                          {"probes", probes},
                                          {"many probes", many_probes},
                                          {"pausing", pausing},
+                                         {"exec sessions", exec_sessions},
                                          {"out of memory", out_of_memory},
                                          {"process services", process_services},
                                          {"parallel starts", parallel_starts},
@@ -464,8 +566,8 @@ bool make_rootfs(const std::string& rootfs) {
   std::filesystem::create_directories(rootfs + "/tmp");
   chmod((rootfs + "/tmp").c_str(), 01777);
   std::filesystem::copy_file(busybox, rootfs + "/bin/busybox");
-  for (const char* name :
-       {"sh", "sleep", "true", "id", "pwd", "echo", "cat", "yes", "setsid", "tail", "touch"})
+  for (const char* name : {"sh", "sleep", "true", "id", "pwd", "echo", "cat", "yes", "setsid",
+                           "tail", "touch", "stty", "tty"})
     std::filesystem::create_symlink("busybox", rootfs + "/bin/" + name);
   std::ofstream(rootfs + "/etc/passwd") << "root:x:0:0:root:/root:/bin/sh\n";
   std::ofstream(rootfs + "/etc/group") << "root:x:0:\n";
