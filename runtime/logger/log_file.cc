@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 namespace keepwell {
@@ -117,7 +118,12 @@ void LogFile::recover() {
 
 bool LogFile::settle(int fifo, int stream) {
   bool first = record_ == nullptr;
-  if (!open_record() || !open_log()) return false;
+  if (!open_record()) return false;
+  if (!open_log()) {
+    ++record_->streams[stream].write_failures;
+    if (first) munmap(std::exchange(record_, nullptr), kLogRecordBytes);  // recover() is still due
+    return false;
+  }
   if (first) recover();
   LogStreamRecord& part = record_->streams[stream];
   struct stat st {};

@@ -86,7 +86,7 @@ void Logger::turn() {
     it->second.queued = false;
     if (pump(it->second)) {
       make_ready(it->second);
-    } else if (it->second.draining && it->second.stalled_since == 0) {
+    } else if (it->second.draining && it->second.stalled_since == 0 && !must_wait(it->second)) {
       end_stream(it->first);
     }
   }
@@ -173,6 +173,7 @@ void Logger::add_stream(wire::Datagram& message) {
 void Logger::begin_drain(Stream& stream) {
   if (stream.draining) return;
   stream.draining = true;
+  ++draining_;
   stream.drain_bytes = readable_bytes(stream.fifo.get());  // not what a writer still alive adds
   make_ready(stream);
 }
@@ -181,7 +182,13 @@ void Logger::end_stream(std::uint64_t id) {
   if (auto it = streams_.find(id); it != streams_.end()) {
     // Others have the FIFO open too, so closing it would leave it in the set.
     epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, it->second.fifo.get(), nullptr);
+    std::shared_ptr<LogFile> log = it->second.log;
+    draining_ -= it->second.draining ? 1 : 0;
     streams_.erase(it);
+    for (auto& [other_id, other] : streams_) {  // that waited for this one
+      if (other.log == log) make_ready(other);
+    }
+    log.reset();
     std::erase_if(logs_, [](const auto& entry) { return entry.second.expired(); });
   }
   if (!finishing_) {
@@ -205,6 +212,15 @@ std::string_view Logger::peek(int fifo) {
   return {buffer_.data(), got};
 }
 
+// A container's new run is read when its old run's pipes are empty.
+bool Logger::must_wait(const Stream& stream) const {
+  return draining_ > 0 && std::ranges::any_of(streams_, [&](const auto& entry) {
+           const Stream& other = entry.second;
+           return other.draining && other.id < stream.id && other.log == stream.log &&
+                  other.index == stream.index;
+         });
+}
+
 // One batch of STREAM; true if there may be more to do at once.
 bool Logger::pump(Stream& stream) {
   if (!stream.settled && !stream.log->settle(stream.fifo.get(), stream.index)) {
@@ -212,6 +228,7 @@ bool Logger::pump(Stream& stream) {
     return false;
   }
   stream.settled = true;
+  if (must_wait(stream)) return false;
   std::string_view raw = peek(stream.fifo.get());
   if (stream.draining) raw = raw.substr(0, stream.drain_bytes);
   if (raw.empty()) return false;

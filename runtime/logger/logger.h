@@ -51,6 +51,7 @@ class Logger {
   void begin_drain(Stream& stream);
   void end_stream(std::uint64_t id);
   void make_ready(Stream& stream);
+  bool must_wait(const Stream& stream) const;
   bool pump(Stream& stream);
   void stall(Stream& stream, const char* what);
   std::string_view peek(int fifo);
@@ -64,6 +65,7 @@ class Logger {
   std::map<std::string, std::weak_ptr<LogFile>> logs_;  // by record path
   std::deque<std::uint64_t> ready_;
   std::uint64_t retry_ms_ = 0;  // when stalled streams are tried again; 0: none is
+  int draining_ = 0;            // streams that are
   bool finishing_ = false;
   bool keeper_gone_ = false;
 };

@@ -5,7 +5,7 @@
 #include "runtime/logger/logger.h"
 
 int main() {
-  // Its end is the keeper's to say; SIGPIPE is an error of a write.
-  for (int number : {SIGPIPE, SIGTERM, SIGINT, SIGHUP}) std::signal(number, SIG_IGN);
+  // Its end is the keeper's to say; SIGPIPE and SIGXFSZ are errors of a write.
+  for (int number : {SIGPIPE, SIGXFSZ, SIGTERM, SIGINT, SIGHUP}) std::signal(number, SIG_IGN);
   return keepwell::Logger(keepwell::UniqueFd(keepwell::wire::kControlFd)).run();
 }
