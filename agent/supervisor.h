@@ -177,6 +177,7 @@ class Supervisor {
   void restart_dependents();
   void follow_restart(Container& container, const std::string& service);
   void begin_shutdown();
+  void limit_stop(Container& container);
   void mark_for_next_run(Container& container);
   void advance_shutdown();
   bool blocked(const std::string& service) const;

@@ -73,10 +73,15 @@ void Supervisor::on(const Configure& configure) {
 
 // A container of an earlier run of keepwell that has no process: is it to be started now?
 void Supervisor::wake(Container& container) {
-  const ContainerStatus& status = container.status;
-  if (container.live() || status.state == ServiceState::backoff) return;
+  ContainerStatus& status = container.status;
+  if (status.state == ServiceState::exited && status.start_at_next_run) {
+    status.state = ServiceState::created;
+    status.stopped_by_hand = false;
+    status.start_at_next_run = false;
+    status.error.clear();
+    save(container);
+  }
   if (status.state == ServiceState::created) container.want_start = !status.stopped_by_hand;
-  if (status.state == ServiceState::exited) container.want_start = status.start_at_next_run;
 }
 
 void Supervisor::create(const std::shared_ptr<const ServiceSpec>& spec, int replica,
@@ -332,13 +337,28 @@ void Supervisor::follow_restart(Container& container, const std::string& service
 void Supervisor::begin_shutdown() {
   shutting_down_ = true;
   for (const auto& container : containers_) {
-    if (container->live()) continue;
+    if (container->live()) {
+      limit_stop(*container);
+      continue;
+    }
     if (container->status.state == ServiceState::backoff) {
       rest(*container, ServiceState::exited);
     }
     container->want_start = false;
     mark_for_next_run(*container);
   }
+}
+
+// A stop that somebody allowed to last for ever must not keep keepwell from ending.
+void Supervisor::limit_stop(Container& container) {
+  ContainerStatus& status = container.status;
+  if (status.state != ServiceState::stopping && status.state != ServiceState::restarting) return;
+  const Instant latest = now_.mono + container.spec().stop_grace_period;
+  if (status.stop_deadline && *status.stop_deadline <= latest) return;
+  status.stop_deadline = latest;
+  container.stop_grace = container.spec().stop_grace_period;
+  save(container);
+  if (!container.order_open) timers_.set(key(container.serial, 0, Timer::stop), latest);
 }
 
 // `always` means it: Docker starts those again even after a stop by hand.

@@ -1,0 +1,202 @@
+// The checkers of probes and verdicts: what counts, what it makes of the health, and what the
+// health makes of the container.
+#include <algorithm>
+
+#include "tests/sim/checkers.h"
+
+namespace keepwell {
+namespace {
+
+using std::chrono::seconds;
+
+Letter letter_of(const ProbeEnded& ended) {
+  if (ended.how == ProbeEnded::How::killed) return Letter::timeout;
+  if (ended.how != ProbeEnded::How::exited) return Letter::fail;
+  if (ended.code == 0) return Letter::pass;
+  return ended.code == 2 ? Letter::exit_2 : Letter::fail;
+}
+
+// A reload has changed the rule under a state: a history under the new rule that leads to it.
+void resync(Ledger::Check& ledger, const CheckStatus& check) {
+  ledger.history.clear();
+  ledger.untracked = false;
+  if (check.status == Health::healthy) ledger.history.push_back({Letter::pass, false});
+  for (int i = 0; i < check.failing_streak; ++i) ledger.history.push_back({Letter::fail, false});
+  ledger.beginning = beginning_of(ledger.history, check.spec->retries);
+  const ModelVerdict verdict = model_verdict(ledger.history, check.spec->retries, ledger.beginning);
+  ledger.untracked =
+      verdict.status != check.status || verdict.failing_streak != check.failing_streak;
+}
+
+}  // namespace
+
+void Checkers::check_verdicts(const Step& step, const ContainerStatus& after, const Seen* before) {
+  Ledger& ledger = ledgers_[after.id];
+  const bool began = before != nullptr && after.starts_total != before->starts_total;
+  bool counted = false;
+  for (const CheckStatus& check : after.checks) {
+    const bool known = ledger.checks.contains(check.spec->name);
+    Ledger::Check& expected = ledger.checks[check.spec->name];
+    if (!known) expected.counted = check.probes_total;
+    if (began || !known) {
+      expected.history.clear();
+      expected.beginning = {};
+      expected.untracked = false;
+    }
+    const bool same = known && expected.spec == *check.spec;
+    if (!same) expected.spec = *check.spec;
+    if (known && !same && !began && check.status != Health::none) resync(expected, check);
+    if (check.probes_total == expected.counted) continue;
+    counted = true;
+    check_counted(step, after, check, expected);
+    if (before != nullptr) check_action(step, after, *before, check);
+  }
+  for (const CheckStatus& check : after.checks) {
+    const Ledger::Check& expected = ledger.checks[check.spec->name];
+    if (check.status == Health::none || expected.untracked) continue;
+    const ModelVerdict verdict =
+        model_verdict(expected.history, check.spec->retries, expected.beginning);
+    if (verdict.status != check.status || verdict.failing_streak != check.failing_streak) {
+      complain(after, check.spec->name + " is " + to_string(check.status) + " with streak " +
+                          std::to_string(check.failing_streak) + ", expected " +
+                          to_string(verdict.status) + " with " +
+                          std::to_string(verdict.failing_streak));
+    }
+  }
+  if (step.ended != nullptr && step.about == after.id && !counted && before != nullptr) {
+    check_uncounted(step, after, *before);
+  }
+}
+
+void Checkers::check_counted(const Step& step, const ContainerStatus& after,
+                             const CheckStatus& check, Ledger::Check& ledger) {
+  if (check.probes_total != ledger.counted + 1 || step.ended == nullptr || step.about != after.id) {
+    ledger.counted = check.probes_total;
+    return complain(after, "a result of " + check.spec->name + " was counted that never was");
+  }
+  ledger.counted++;
+  const ProbeEnded& ended = *step.ended;
+  const FakeEngine::Probe& probe = step.engine.ended_probe();
+  if (probe.check->name != check.spec->name) complain(after, "another check's result was counted");
+  if (probe.container.run != after.run) complain(after, "a result of an earlier run was counted");
+  if (ended.how == ProbeEnded::How::our_fault || ended.how == ProbeEnded::How::container_gone) {
+    complain(after, "a fault of our own was counted");
+  }
+  if (ended.how == ProbeEnded::How::killed) {
+    const Duration allowed = probe.started ? probe.check->timeout : seconds(30);
+    const Instant from = probe.started.value_or(probe.ordered);
+    if (!probe.kill_asked || *probe.kill_asked - from < allowed) {
+      complain(after, "a probe was killed before its time, and counted");
+    }
+  }
+  const std::string run = "run " + std::to_string(after.run);
+  if (check.log.empty() || (check.log.back().output.find(run) == std::string::npos &&
+                            check.log.back().output.find("timed out") != 0)) {
+    complain(after, "the log does not end with this run's result");
+  }
+  const Instant began = probe.started.value_or(probe.ordered);
+  ledger.history.push_back(
+      {letter_of(ended), began - after.started_mono < check.spec->start_period});
+  if (ledger.untracked) {
+    if (letter_of(ended) == Letter::pass) resync(ledger, check);
+    return;
+  }
+  if (!ledger.beginning.ended) {
+    ledger.beginning = beginning_of(ledger.history, check.spec->retries);
+  }
+}
+
+// A result of the service, brought about by nobody else, must count.
+void Checkers::check_uncounted(const Step& step, const ContainerStatus& after, const Seen& before) {
+  const ProbeEnded& ended = *step.ended;
+  const FakeEngine::Probe& probe = step.engine.ended_probe();
+  const bool of_service =
+      ended.how == ProbeEnded::How::exited || ended.how == ProbeEnded::How::start_failed;
+  if (of_service && !probe.kill_asked && before.state == ServiceState::running &&
+      probe.container.run == after.run && !pausing_.contains(after.id) &&
+      !unanswered_.contains(after.id)) {
+    const bool still = std::any_of(
+        after.checks.begin(), after.checks.end(),
+        [&](const CheckStatus& check) { return check.spec->name == probe.check->name; });
+    if (still) complain(after, "a result of " + probe.check->name + " was not counted");
+  }
+}
+
+// Every check of a running container is in flight, or has a time at which it will be.
+void Checkers::check_probing(const Step& step, const ContainerStatus& after) {
+  const bool probing = after.state == ServiceState::running && !unanswered_.contains(after.id) &&
+                       !pausing_.contains(after.id);
+  for (const CheckStatus& check : after.checks) {
+    const auto& probes = step.engine.probes();
+    const auto in_flight = std::find_if(probes.begin(), probes.end(), [&](const auto& each) {
+      return each.second.container.id == after.id && each.second.check->name == check.spec->name;
+    });
+    const bool started_now =
+        std::any_of(step.actions.begin(), step.actions.end(), [&](const Action& action) {
+          const auto* start = std::get_if<StartProbe>(&action);
+          return start != nullptr && start->order.container.id == after.id &&
+                 start->order.check->name == check.spec->name;
+        });
+    const bool by_hand = step.command != nullptr && step.command->kind == Command::Kind::probe_now;
+    if (started_now && (!probing || (check.paused_by_hand && !by_hand))) {
+      complain(after, "a probe was started where none may be");
+    }
+    if (!probing || check.paused_by_hand) {
+      // A restored plan stands until its container has been adopted.
+      if (check.next_probe && !unanswered_.contains(after.id)) {
+        complain(after, "a probe is planned where none may be");
+      }
+      continue;
+    }
+    if (!started_now && in_flight == probes.end() && !check.next_probe) {
+      complain(after, check.spec->name + " is neither in flight nor planned");
+    }
+    const Duration most =
+        std::max({check.spec->interval, check.spec->start_interval, check.spec->initial_delay});
+    if (check.next_probe && *check.next_probe - step.now.mono > most) {
+      complain(after, check.spec->name + " is planned too far off");
+    }
+    if (in_flight == probes.end() || last_stall_) continue;
+    const Duration age = step.now.mono - in_flight->second.ordered;
+    if (age > check.spec->timeout + seconds(30) + seconds(60)) {
+      complain(after, "a probe of " + check.spec->name + " goes on for ever");
+    }
+  }
+}
+
+// What unhealthy does, worked out again.
+void Checkers::check_action(const Step& step, const ContainerStatus& after, const Seen& before,
+                            const CheckStatus& check) {
+  if (before.state != ServiceState::running || before.stopped_by_hand) return;
+  const RestartSpec& restart = after.spec->restart;
+  const Ledger& ledger = ledgers_[after.id];
+  OnUnhealthy action =
+      check.status == Health::unhealthy ? check.spec->on_unhealthy : OnUnhealthy::none;
+  if (check.spec->observe || step.supervisor.shutting_down()) action = OnUnhealthy::none;
+  if (check.spec->role == CheckRole::ready || check.spec->role == CheckRole::info) {
+    action = OnUnhealthy::none;
+  }
+  if (action == OnUnhealthy::policy) {
+    const bool tries_left = restart.max_attempts == 0 || ledger.restarts < restart.max_attempts;
+    const bool allowed = restart.policy == RestartPolicy::always ||
+                         restart.policy == RestartPolicy::unless_stopped ||
+                         (restart.policy == RestartPolicy::on_failure && tries_left);
+    action = allowed ? OnUnhealthy::restart : OnUnhealthy::none;
+  }
+  if (action == OnUnhealthy::restart && restart.limit_count > 0) {
+    const auto inside =
+        std::count_if(ledger.restart_times.begin(), ledger.restart_times.end(), [&](Instant at) {
+          return restart.limit_window == Duration{0} || step.now.mono - at < restart.limit_window;
+        });
+    if (inside >= restart.limit_count) action = OnUnhealthy::none;
+  }
+  ServiceState expected = ServiceState::running;
+  if (action == OnUnhealthy::restart) expected = ServiceState::restarting;
+  if (action == OnUnhealthy::stop || action == OnUnhealthy::kill) expected = ServiceState::stopping;
+  if (after.state != expected) {
+    complain(after, check.spec->name + " is " + to_string(check.status) + ": state " +
+                        to_string(after.state) + ", expected " + to_string(expected));
+  }
+}
+
+}  // namespace keepwell

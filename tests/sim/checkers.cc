@@ -1,0 +1,460 @@
+#include "tests/sim/checkers.h"
+
+#include <algorithm>
+
+namespace keepwell {
+namespace {
+
+using std::chrono::seconds;
+
+bool live(ServiceState state) {
+  return state == ServiceState::starting || state == ServiceState::running ||
+         state == ServiceState::paused || state == ServiceState::stopping ||
+         state == ServiceState::restarting;
+}
+
+const std::string* id_in(const Input& input) {
+  if (const auto* command = std::get_if<Command>(&input)) return &command->container;
+  const auto* event = std::get_if<EngineEvent>(&input);
+  if (event == nullptr) return nullptr;
+  return std::visit(
+      [](const auto& each) -> const std::string* {
+        if constexpr (requires { each.container; }) return &each.container.id;
+        return nullptr;
+      },
+      *event);
+}
+
+int count_events(const std::vector<Action>& actions, const std::string& id,
+                 const std::string& action) {
+  return static_cast<int>(std::count_if(actions.begin(), actions.end(), [&](const Action& each) {
+    const auto* emit = std::get_if<Emit>(&each);
+    return emit != nullptr && emit->event.id == id && emit->event.action == action;
+  }));
+}
+
+Duration doubled(const RestartSpec& spec, Duration last) {
+  return last == Duration{0} ? spec.delay : std::min<Duration>(last * 2, spec.max_delay);
+}
+
+}  // namespace
+
+void Checkers::complain(const ContainerStatus& container, const std::string& text) {
+  complain(container.name + " (" + container.id.substr(0, 6) + " run " +
+           std::to_string(container.run) + "): " + text);
+}
+
+Checkers::Seen Checkers::see(const ContainerStatus& container) {
+  return {.state = container.state,
+          .run = container.run,
+          .starts_total = container.starts_total,
+          .health = container.health,
+          .next_start = container.next_start,
+          .started_mono = container.started_mono,
+          .stopped_by_hand = container.stopped_by_hand,
+          .start_at_next_run = container.start_at_next_run,
+          .service = container.spec->name};
+}
+
+void Checkers::after_restore(const std::vector<Action>& actions, const Supervisor& supervisor) {
+  seen_.clear();
+  unanswered_.clear();
+  pausing_.clear();
+  for (const ContainerStatus* container : supervisor.containers()) {
+    seen_[container->id] = see(*container);
+  }
+  for (const Action& action : actions) {
+    if (std::holds_alternative<Emit>(action)) complain("a restore told an event");
+    if (const auto* adopt = std::get_if<AdoptContainer>(&action)) {
+      unanswered_.insert(adopt->order.start.container.id);
+    }
+  }
+}
+
+void Checkers::after_step(const Input& input, const std::vector<Action>& actions,
+                          const Supervisor& supervisor, const FakeEngine& engine, Now now) {
+  Step step{.input = input,
+            .actions = actions,
+            .supervisor = supervisor,
+            .engine = engine,
+            .now = now,
+            .ended = nullptr,
+            .exited = nullptr,
+            .command = std::get_if<Command>(&input),
+            .about = {}};
+  if (const auto* event = std::get_if<EngineEvent>(&input)) {
+    step.ended = std::get_if<ProbeEnded>(event);
+    step.exited = std::get_if<ContainerExited>(event);
+  }
+  if (const std::string* id = id_in(input)) step.about = *id;
+  if (step.ended != nullptr) step.about = engine.ended_probe().container.id;
+
+  const auto deadline = supervisor.next_deadline();
+  if (deadline && *deadline <= now.mono) complain("the next deadline has passed already");
+  check_replies(step);
+  note_command(step);
+  note_news(step);
+  for (const Action& action : actions) {
+    if (const auto* start = std::get_if<StartContainer>(&action)) check_start(step, *start);
+    if (const auto* signal = std::get_if<SignalContainer>(&action)) check_stop_order(step, *signal);
+  }
+  std::map<std::string, Seen> seen;
+  for (const ContainerStatus* container : supervisor.containers()) {
+    check_container(step, *container);
+    seen.emplace(container->id, see(*container));
+  }
+  seen_ = std::move(seen);
+}
+
+void Checkers::check_replies(const Step& step) {
+  for (const Action& action : step.actions) {
+    const auto* reply = std::get_if<Reply>(&action);
+    if (reply == nullptr) continue;
+    if (open_.erase(reply->request) == 0) {
+      complain("request " + std::to_string(reply->request) + " was answered twice, or never asked");
+    }
+  }
+}
+
+// What a person wants, by the rules of the command line and not by the Supervisor's flags.
+void Checkers::note_command(const Step& step) {
+  if (step.command == nullptr) return;
+  const Command& command = *step.command;
+  const auto found = seen_.find(command.container);
+  if (found == seen_.end()) return;
+  const ServiceState state = found->second.state;
+  Ledger& ledger = ledgers_[command.container];
+  const bool asleep = unanswered_.contains(command.container) || state == ServiceState::starting;
+  const auto fresh = [&] {
+    ledger.stop_asked = false;
+    ledger.restarts = 0;
+    ledger.backoff = Duration{0};
+    ledger.restart_times.clear();
+  };
+  switch (command.kind) {
+    case Command::Kind::start:
+      if (state == ServiceState::running) ledger.stop_asked = false;
+      if (state == ServiceState::stopping || !live(state)) fresh();
+      return;
+    case Command::Kind::restart:
+      return fresh();
+    case Command::Kind::stop:
+      if (live(state) || state == ServiceState::backoff || state == ServiceState::created) {
+        ledger.stop_asked = true;
+      }
+      return;
+    case Command::Kind::kill: {
+      const bool ends = command.signal == 9 || command.signal == 15;
+      if (!ends || state == ServiceState::restarting) return;
+      if (state == ServiceState::backoff) ledger.stop_asked = true;
+      if (!live(state) || (asleep && command.signal == 15)) return;
+      ledger.stop_asked = true;
+      return;
+    }
+    case Command::Kind::pause:
+    case Command::Kind::unpause:
+    case Command::Kind::probe_now:
+    case Command::Kind::pause_check:
+    case Command::Kind::resume_check:
+      return;
+  }
+}
+
+void Checkers::note_news(const Step& step) {
+  // A new `keepwell run` starts what the last one had stopped in order to end.
+  if (std::holds_alternative<Configure>(step.input)) {
+    for (const auto& [id, seen] : seen_) {
+      if (seen.start_at_next_run && seen.state == ServiceState::exited) {
+        ledgers_[id].stop_asked = false;
+      }
+    }
+  }
+  if (const auto* event = std::get_if<EngineEvent>(&step.input)) {
+    if (std::holds_alternative<ContainerStarted>(*event) || step.exited != nullptr ||
+        std::holds_alternative<ContainerStartFailed>(*event)) {
+      unanswered_.erase(step.about);
+      pausing_.erase(step.about);
+    }
+    if (std::holds_alternative<ContainerPaused>(*event)) pausing_.erase(step.about);
+  }
+  for (const Action& action : step.actions) {
+    if (const auto* pause = std::get_if<PauseContainer>(&action)) {
+      pausing_.insert(pause->container.id);
+    }
+  }
+}
+
+void Checkers::check_container(const Step& step, const ContainerStatus& after) {
+  const auto found = seen_.find(after.id);
+  const Seen* before = found == seen_.end() ? nullptr : &found->second;
+  Ledger& ledger = ledgers_[after.id];
+  if (before == nullptr) ledger.stop_asked = after.stopped_by_hand;
+  if (ledger.spec && ledger.spec->restart != after.spec->restart) ledger.restart_times.clear();
+  ledger.spec = after.spec;
+  if (before != nullptr && live(before->state) && !live(after.state)) {
+    ledger.spec_at_end = after.spec;
+  }
+  check_events(step, after, before);
+  if (before != nullptr) {
+    note_stability(step, after, *before);
+    if (step.exited != nullptr && step.about == after.id) check_exit(step, after, *before);
+    if (const auto* event = std::get_if<EngineEvent>(&step.input)) {
+      const bool failed_to_start = std::holds_alternative<ContainerStartFailed>(*event) &&
+                                   step.about == after.id && live(before->state) &&
+                                   after.run == before->run;
+      if (failed_to_start) ledger.backoff = doubled(after.spec->restart, ledger.backoff);
+    }
+    check_backoff(step, after, *before);
+  }
+  check_verdicts(step, after, before);
+  check_probing(step, after);
+  if (after.restart_count != ledger.restarts) {
+    complain(after, "restart count " + std::to_string(after.restart_count) + ", expected " +
+                        std::to_string(ledger.restarts));
+  }
+  if (after.state == ServiceState::running && after.pid == 0) complain(after, "runs without a pid");
+  if (!live(after.state) && after.pid != 0) complain(after, "has a pid and does not run");
+}
+
+void Checkers::check_events(const Step& step, const ContainerStatus& after, const Seen* before) {
+  const Health old = before == nullptr ? Health::none : before->health;
+  for (const Health health : {Health::starting, Health::healthy, Health::unhealthy}) {
+    const int told =
+        count_events(step.actions, after.id, std::string("health_status: ") + to_string(health));
+    const bool due = after.health == health && old != health && health != Health::starting;
+    if (told != (due ? 1 : 0)) {
+      complain(after, std::string("health went from ") + to_string(old) + " to " +
+                          to_string(after.health) + " with " + std::to_string(told) +
+                          " events of " + to_string(health));
+    }
+  }
+  const int starts = count_events(step.actions, after.id, "start");
+  const std::uint64_t expected = before == nullptr ? 0 : after.starts_total - before->starts_total;
+  if (starts != static_cast<int>(expected)) complain(after, "starts and start events differ");
+  const bool ended = step.exited != nullptr && step.about == after.id && before != nullptr &&
+                     live(before->state) && before->run == step.exited->container.run;
+  if (count_events(step.actions, after.id, "die") != (ended ? 1 : 0)) {
+    complain(after, "ends and die events differ");
+  }
+}
+
+void Checkers::check_exit(const Step& step, const ContainerStatus& after, const Seen& before) {
+  if (!live(before.state) || before.run != step.exited->container.run) return;
+  Ledger& ledger = ledgers_[after.id];
+  if (step.exited->known ? after.exit_code != step.exited->code
+                         : (after.exit_known || after.exit_code != 255)) {
+    complain(after, "the exit status is not the kernel's");
+  }
+  const RestartSpec& restart = after.spec->restart;
+  // One that ended before its start was told has begun and ended in this very step.
+  const bool began_now = after.starts_total != before.starts_total;
+  bool stable = !began_now && ledger.was_stable;
+  if (!began_now && after.health == Health::none) {
+    stable = step.now.mono - before.started_mono >= restart.reset_after;
+  } else if (!began_now && ledger.healthy_since) {
+    stable = stable || step.now.mono - *ledger.healthy_since >= restart.reset_after;
+  }
+  ledger.backoff = stable ? restart.delay : doubled(restart, ledger.backoff);
+  if (ledger.stop_asked && (live(after.state) || after.state == ServiceState::backoff)) {
+    complain(after, "goes on although a stop was asked");
+  }
+}
+
+void Checkers::note_stability(const Step& step, const ContainerStatus& after, const Seen& before) {
+  Ledger& ledger = ledgers_[after.id];
+  if (after.starts_total != before.starts_total) {
+    ledger.was_stable = false;
+    ledger.healthy_since.reset();
+    return;
+  }
+  if (before.health == Health::healthy && after.health != Health::healthy) {
+    const bool stable = ledger.healthy_since &&
+                        step.now.mono - *ledger.healthy_since >= after.spec->restart.reset_after;
+    ledger.was_stable = ledger.was_stable || stable;
+    ledger.healthy_since.reset();
+  }
+  if (before.health != Health::healthy && after.health == Health::healthy) {
+    ledger.healthy_since = step.now.mono;
+  }
+}
+
+void Checkers::check_backoff(const Step& step, const ContainerStatus& after, const Seen& before) {
+  if (after.state != ServiceState::backoff || before.state == ServiceState::backoff) return;
+  Ledger& ledger = ledgers_[after.id];
+  const RestartSpec& restart = after.spec->restart;
+  if (ledger.stop_asked) complain(after, "is to be restarted although a stop was asked");
+  if (restart.policy == RestartPolicy::on_failure && restart.max_attempts > 0 &&
+      ledger.restarts >= restart.max_attempts && before.state != ServiceState::restarting) {
+    complain(after, "is restarted more often than on-failure allows");
+  }
+  ledger.restarts++;
+  if (restart.limit_count > 0) {
+    ledger.restart_times.push_back(step.now.mono);
+    const auto inside =
+        std::count_if(ledger.restart_times.begin(), ledger.restart_times.end(), [&](Instant at) {
+          return restart.limit_window == Duration{0} || step.now.mono - at < restart.limit_window;
+        });
+    if (inside > restart.limit_count) complain(after, "is restarted more often than its limit");
+  }
+  if (after.backoff != ledger.backoff) {
+    complain(after, "backoff " + std::to_string(after.backoff.count()) + " ns, expected " +
+                        std::to_string(ledger.backoff.count()));
+  }
+  const Duration wait = after.next_start.value_or(Instant{}) - step.now.mono;
+  if (wait < ledger.backoff || wait > ledger.backoff * 2)
+    complain(after, "waits too short or long");
+}
+
+// ---- starting and stopping
+
+namespace {
+
+// REQUIRED_COUNTS: one that is not required may also be missing or have failed.
+bool dependency_met(const Dependency& dependency, const Supervisor& supervisor,
+                    bool required_counts) {
+  const bool optional = required_counts && !dependency.required;
+  bool any = false;
+  for (const ContainerStatus* other : supervisor.containers()) {
+    if (other->spec->name != dependency.service) continue;
+    any = true;
+    const bool runs = other->state == ServiceState::running || other->state == ServiceState::paused;
+    const bool done = other->state == ServiceState::exited && other->exit_known &&
+                      other->error.empty() && !other->stopped_by_hand;
+    if (dependency.condition == DependencyCondition::started && (runs || done)) continue;
+    if (dependency.condition == DependencyCondition::healthy && runs &&
+        other->health == Health::healthy) {
+      continue;
+    }
+    if (dependency.condition == DependencyCondition::completed_successfully && done &&
+        other->exit_code == 0) {
+      continue;
+    }
+    return optional;
+  }
+  return any || optional;
+}
+
+}  // namespace
+
+void Checkers::check_start(const Step& step, const StartContainer& start) {
+  const std::string& id = start.order.container.id;
+  const ContainerStatus* after = step.supervisor.find(id);
+  if (after == nullptr) return complain("an unknown container was started");
+  const auto found = seen_.find(id);
+  Ledger& ledger = ledgers_[id];
+  if (ledger.stop_asked && found != seen_.end()) {
+    complain(*after, "was started although a stop was asked");
+  }
+  if (step.supervisor.shutting_down()) complain(*after, "was started while keepwell ends");
+  const bool by_itself = step.about != id;
+  if (found != seen_.end() && found->second.state == ServiceState::backoff && by_itself &&
+      found->second.next_start && step.now.mono < *found->second.next_start) {
+    complain(*after, "was started before its backoff was over");
+  }
+  if (!by_itself || (found != seen_.end() && found->second.state == ServiceState::backoff)) return;
+  for (const Dependency& dependency : after->spec->depends_on) {
+    if (!dependency_met(dependency, step.supervisor, true)) {
+      complain(*after, "was started before " + dependency.service + " was ready");
+    }
+  }
+}
+
+void Checkers::check_stop_order(const Step& step, const SignalContainer& signal) {
+  if (!step.supervisor.shutting_down()) return;
+  const ContainerStatus* stopped = step.supervisor.find(signal.container.id);
+  const auto before = seen_.find(signal.container.id);
+  if (stopped == nullptr || before == seen_.end()) return;
+  if (before->second.state == ServiceState::stopping ||
+      before->second.state == ServiceState::restarting) {
+    return;
+  }
+  for (const ContainerStatus* other : step.supervisor.containers()) {
+    if (!live(other->state)) continue;
+    for (const Dependency& dependency : other->spec->depends_on) {
+      if (dependency.service == stopped->spec->name) {
+        complain(*stopped, "was stopped before " + other->name + ", which depends on it");
+      }
+    }
+  }
+}
+
+// ---- the end of healing
+
+void Checkers::all_well(const Supervisor& supervisor, const FakeEngine& engine) {
+  for (const auto& [request, command] : open_) {
+    const ContainerStatus* target = supervisor.find(command.container);
+    const bool for_ever = target != nullptr && live(target->state) &&
+                          target->state != ServiceState::running && !target->stop_deadline;
+    if (for_ever) continue;  // as somebody wished
+    complain("request " + std::to_string(request) + " (kind " +
+             std::to_string(static_cast<int>(command.kind)) + ") was never answered");
+  }
+  for (const ContainerStatus* container : supervisor.containers()) {
+    check_well(supervisor, engine, *container);
+  }
+  for (const auto& [id, host] : engine.hosts()) {
+    if (host.phase == FakeEngine::Host::Phase::running && supervisor.find(id) == nullptr) {
+      complain("a process of " + id.substr(0, 6) + " runs, and nobody knows it");
+    }
+  }
+}
+
+void Checkers::check_well(const Supervisor& supervisor, const FakeEngine& engine,
+                          const ContainerStatus& container) {
+  const Ledger& ledger = ledgers_[container.id];
+  const auto* host = engine.host(container.id);
+  const bool runs = host != nullptr && host->phase == FakeEngine::Host::Phase::running;
+  const bool told_soon = host != nullptr && host->held;  // its end is on the way
+  if (runs != live(container.state) && !told_soon)
+    complain(container, "its state is not what really is");
+  // A reload does not wake what had ended under an earlier rule.
+  const ServiceSpec& ruled = ledger.spec_at_end ? *ledger.spec_at_end : *container.spec;
+  const RestartPolicy policy = ruled.restart.policy;
+  const bool check_stops =
+      std::any_of(ruled.checks.begin(), ruled.checks.end(),
+                  [](const CheckSpec& check) { return check.on_unhealthy == OnUnhealthy::stop; });
+  const bool check_paused =
+      std::any_of(container.checks.begin(), container.checks.end(),
+                  [](const CheckStatus& check) { return check.paused_by_hand; });
+  bool well = false;
+  switch (container.state) {
+    case ServiceState::running:
+      well =
+          container.health == Health::none || container.health == Health::healthy || check_paused;
+      break;
+    case ServiceState::paused:
+      well = true;
+      break;
+    case ServiceState::exited:
+      well = ledger.stop_asked || policy == RestartPolicy::no ||
+             policy == RestartPolicy::on_failure || check_stops || !container.error.empty();
+      if (container.start_at_next_run) well = false;
+      break;
+    case ServiceState::failed:
+      well = policy == RestartPolicy::on_failure || ruled.restart.limit_count > 0;
+      break;
+    case ServiceState::created: {
+      const auto& dependencies = container.spec->depends_on;
+      well = ledger.stop_asked ||
+             !std::all_of(dependencies.begin(), dependencies.end(), [&](const Dependency& each) {
+               return dependency_met(each, supervisor, false);
+             });
+      break;
+    }
+    case ServiceState::stopping:
+    case ServiceState::restarting:
+      well = !container.stop_deadline;  // somebody wants to wait for ever
+      break;
+    case ServiceState::starting:
+    case ServiceState::backoff:
+      well = ruled.name.starts_with("job");  // with `always` it goes round for ever
+      break;
+  }
+  if (!well) {
+    complain(container, std::string("is not well long after all faults: ") +
+                            to_string(container.state) + ", " + to_string(container.health) + ", " +
+                            container.error);
+  }
+}
+
+}  // namespace keepwell

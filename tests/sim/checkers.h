@@ -1,0 +1,118 @@
+// What must hold after every step of a simulation, whatever went wrong. The checkers know the
+// public state, the input, the actions and the truth (FakeEngine); they compute what they expect
+// by themselves and remember it in ledgers. A ledger is stored and restored together with the
+// record of its container, so that a death of the agent takes both back to the same point.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "agent/supervisor.h"
+#include "tests/model/health_model.h"
+#include "tests/sim/fake_engine.h"
+
+namespace keepwell {
+
+struct Ledger {
+  Duration backoff{0};                // the last delay, before jitter; 0: it starts again
+  int restarts = 0;                   // by the policy since the last start by hand
+  bool stop_asked = false;            // by a person, who has not asked for a start since
+  std::optional<Instant> not_before;  // the start that the backoff promised
+  std::optional<Instant> healthy_since;
+  bool was_stable = false;  // in this run
+  std::vector<Instant> restart_times;
+  std::shared_ptr<const ServiceSpec> spec_at_end;  // what decided about its last end
+  std::shared_ptr<const ServiceSpec> spec;         // as last seen
+  struct Check {
+    std::uint64_t counted = 0;  // probes_total as last seen
+    std::vector<ModelResult> history;
+    Beginning beginning;
+    CheckSpec spec;          // as last seen
+    bool untracked = false;  // a reload has left a state that no history has; until the next pass
+  };
+  std::map<std::string, Check> checks;
+};
+
+class Checkers {
+ public:
+  explicit Checkers(std::optional<std::string>& violation) : violation_(violation) {}
+
+  void complain(const std::string& text) {
+    if (!violation_) violation_ = text;
+  }
+
+  void after_step(const Input& input, const std::vector<Action>& actions,
+                  const Supervisor& supervisor, const FakeEngine& engine, Now now);
+  void after_restore(const std::vector<Action>& actions, const Supervisor& supervisor);
+
+  // A client asked; it is owed one reply.
+  void asked(std::uint64_t request, const Command& command) { open_[request] = command; }
+  void agent_died() { open_.clear(); }
+  void stalled(Instant now) { last_stall_ = now; }
+
+  // All is well now: what should run does, and nobody waits.
+  void all_well(const Supervisor& supervisor, const FakeEngine& engine);
+
+  Ledger& ledger(const std::string& id) { return ledgers_[id]; }
+  void forget_ledgers() { ledgers_.clear(); }
+
+ private:
+  // What a container looked like after the step before: only what is compared.
+  struct Seen {
+    ServiceState state = ServiceState::created;
+    std::uint64_t run = 0;
+    std::uint64_t starts_total = 0;
+    Health health = Health::none;
+    std::optional<Instant> next_start;
+    Instant started_mono{};
+    bool stopped_by_hand = false;
+    bool start_at_next_run = false;
+    std::string service;
+  };
+  struct Step {
+    const Input& input;
+    const std::vector<Action>& actions;
+    const Supervisor& supervisor;
+    const FakeEngine& engine;
+    Now now;
+    const ProbeEnded* ended = nullptr;  // if the input is one
+    const ContainerExited* exited = nullptr;
+    const Command* command = nullptr;
+    std::string about;  // the id of the container that the input names
+  };
+  static Seen see(const ContainerStatus& container);
+  void check_replies(const Step& step);
+  void note_command(const Step& step);
+  void note_news(const Step& step);
+  void check_container(const Step& step, const ContainerStatus& after);
+  void check_events(const Step& step, const ContainerStatus& after, const Seen* before);
+  void check_exit(const Step& step, const ContainerStatus& after, const Seen& before);
+  void note_stability(const Step& step, const ContainerStatus& after, const Seen& before);
+  void check_backoff(const Step& step, const ContainerStatus& after, const Seen& before);
+  void check_verdicts(const Step& step, const ContainerStatus& after, const Seen* before);
+  void check_counted(const Step& step, const ContainerStatus& after, const CheckStatus& check,
+                     Ledger::Check& ledger);
+  void check_uncounted(const Step& step, const ContainerStatus& after, const Seen& before);
+  void check_probing(const Step& step, const ContainerStatus& after);
+  void check_action(const Step& step, const ContainerStatus& after, const Seen& before,
+                    const CheckStatus& check);
+  void check_start(const Step& step, const StartContainer& start);
+  void check_stop_order(const Step& step, const SignalContainer& signal);
+  void check_well(const Supervisor& supervisor, const FakeEngine& engine,
+                  const ContainerStatus& container);
+  void complain(const ContainerStatus& container, const std::string& text);
+
+  std::optional<std::string>& violation_;
+  std::map<std::string, Seen> seen_;
+  std::map<std::string, Ledger> ledgers_;
+  std::map<std::uint64_t, Command> open_;
+  std::set<std::string> unanswered_;  // adoptions
+  std::set<std::string> pausing_;
+  std::optional<Instant> last_stall_;
+};
+
+}  // namespace keepwell

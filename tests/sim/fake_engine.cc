@@ -1,0 +1,441 @@
+#include "tests/sim/fake_engine.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace keepwell {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::minutes;
+using std::chrono::seconds;
+
+std::string text_of(const ContainerRef& container) {
+  return container.id.substr(0, 6) + " run " + std::to_string(container.run);
+}
+
+ProbeEnded ended_as(ProbeId id, ProbeEnded::How how) {
+  ProbeEnded end;
+  end.probe = id;
+  end.how = how;
+  return end;
+}
+
+}  // namespace
+
+FakeEngine::FakeEngine(std::uint64_t seed, Faults faults, Complain complain)
+    : random_(seed), faults_(faults), complain_(std::move(complain)) {}
+
+// ---- the timeline
+
+void FakeEngine::happen(Happening happening, Duration after) {
+  happening.at = now_.mono + after;
+  happening.number = ++last_number_;
+  happening.epoch = epoch_;
+  timeline_.push(std::move(happening));
+}
+
+void FakeEngine::report(EngineEvent event) {
+  Happening happening;
+  happening.kind = Kind::report;
+  happening.event.push_back(std::move(event));
+  happen(std::move(happening), random_.between(Duration{0}, milliseconds(2)));
+}
+
+// News of one container may be late, but never overtake each other.
+void FakeEngine::report_of(Host& host, EngineEvent event) {
+  Instant at = now_.mono + random_.between(Duration{0}, milliseconds(2));
+  if (random_.chance(faults_.late_news)) at += random_.between(Duration{0}, seconds(3));
+  host.last_report = std::max(host.last_report, at);
+  Happening happening;
+  happening.kind = Kind::report;
+  happening.event.push_back(std::move(event));
+  happen(std::move(happening), host.last_report - now_.mono);
+}
+
+std::optional<Instant> FakeEngine::next() const {
+  if (timeline_.empty()) return std::nullopt;
+  return timeline_.top().at;
+}
+
+std::optional<EngineEvent> FakeEngine::take() {
+  while (!timeline_.empty() && timeline_.top().at <= now_.mono) {
+    Happening happening = timeline_.top();
+    timeline_.pop();
+    if (auto event = apply(happening)) return event;
+  }
+  return std::nullopt;
+}
+
+// Times are those of being noticed: a stalled agent sees everything late.
+std::optional<EngineEvent> FakeEngine::deliver(EngineEvent event) {
+  std::visit(
+      [this](auto& each) {
+        if constexpr (requires { each.at; }) {
+          each.at = now_.mono;
+          each.at_wall = now_.wall;
+        }
+      },
+      event);
+  if (const auto* ended = std::get_if<ProbeEnded>(&event)) {
+    const auto probe = probes_.find(ended->probe);
+    if (probe == probes_.end()) return std::nullopt;
+    ended_probe_ = probe->second;
+    probes_.erase(probe);
+  }
+  if (const auto* started = std::get_if<ProbeStarted>(&event)) {
+    const auto probe = probes_.find(started->probe);
+    if (probe == probes_.end()) return std::nullopt;
+    probe->second.started = now_.mono;
+  }
+  return event;
+}
+
+std::optional<EngineEvent> FakeEngine::apply(Happening& happening) {
+  const bool for_this_agent = happening.epoch == epoch_;
+  if (happening.kind == Kind::report) {
+    return for_this_agent ? deliver(std::move(happening.event.front())) : std::nullopt;
+  }
+  if (happening.kind == Kind::probe_starts || happening.kind == Kind::probe_ends) {
+    if (!for_this_agent || !probes_.contains(happening.probe)) return std::nullopt;
+    if (happening.kind == Kind::probe_ends) {
+      report(std::move(happening.end));
+    } else {
+      report(ProbeStarted{.probe = happening.probe, .at = {}, .at_wall = {}});
+    }
+    return std::nullopt;
+  }
+  Host& host = hosts_[happening.id];
+  if (host.run != happening.run) return std::nullopt;
+  const ContainerRef ref{happening.id, host.run};
+  if (happening.kind == Kind::come_up) {
+    come_up(host, happening.id);
+  } else if (host.phase == Host::Phase::running && happening.kind == Kind::exit) {
+    end(host, happening.id, happening);
+  } else if (happening.kind == Kind::freeze || happening.kind == Kind::thaw) {
+    freeze_or_thaw(host, ref, happening.kind, for_this_agent);
+  }
+  return std::nullopt;
+}
+
+void FakeEngine::freeze_or_thaw(Host& host, const ContainerRef& ref, Kind kind, bool tell) {
+  std::string error;
+  if (host.phase != Host::Phase::running) {
+    error = "not running";
+  } else if (random_.chance(faults_.pause_fails)) {
+    error = "cannot write cgroup.freeze";
+  }
+  if (error.empty()) {
+    const bool was_frozen = std::exchange(host.frozen, kind == Kind::freeze);
+    if (was_frozen && !host.frozen && host.signalled) obey_stop(host, ref.id);
+  }
+  if (!tell) return;
+  if (kind == Kind::freeze) {
+    report_of(host, ContainerPaused{ref, error});
+  } else {
+    report_of(host, ContainerResumed{ref, error});
+  }
+}
+
+// Nothing goes wrong from now on, and who was sick is well.
+void FakeEngine::heal() {
+  faults_ = Faults{};
+  for (auto& [id, host] : hosts_) host.sick_from.reset();
+}
+
+// ---- containers
+
+void FakeEngine::start(const StartOrder& order) {
+  Host& host = hosts_[order.container.id];
+  if (host.phase == Host::Phase::starting || host.phase == Host::Phase::running) {
+    complain_("a second copy of " + text_of(order.container) + " was ordered");
+  }
+  if (order.container.run <= host.run)
+    complain_("a run was used twice: " + text_of(order.container));
+  const Instant last_report = host.last_report;
+  host = Host{};
+  host.last_report = last_report;
+  host.phase = Host::Phase::starting;
+  host.run = order.container.run;
+  host.asked = true;
+  host.spec = order.spec;
+  Happening up;
+  up.kind = Kind::come_up;
+  up.id = order.container.id;
+  up.run = host.run;
+  happen(std::move(up), random_.between(milliseconds(1), milliseconds(400)));
+}
+
+void FakeEngine::come_up(Host& host, const std::string& id) {
+  if (host.phase != Host::Phase::starting) return;
+  const ContainerRef ref{id, host.run};
+  if (random_.chance(faults_.start_fails)) {
+    host.phase = Host::Phase::none;
+    if (host.asked)
+      report_of(host, ContainerStartFailed{ref, 126 + random_.between(0, 2), "no such program"});
+    return;
+  }
+  host.phase = Host::Phase::running;
+  host.pid = ++last_pid_;
+  host.started = now_.mono;
+  plan_life(host, id);
+  if (!host.asked) return;
+  report_of(host, ContainerStarted{.container = ref,
+                                   .pid = host.pid,
+                                   .adopted = host.adopted,
+                                   .paused = host.adopted ? std::optional(false) : std::nullopt});
+}
+
+// What its program will do if nobody interferes. A job is a service named job*: it ends with 0.
+void FakeEngine::plan_life(Host& host, const std::string& id) {
+  Happening exit;
+  exit.kind = Kind::exit;
+  exit.id = id;
+  exit.run = host.run;
+  exit.code = random_.chance(faults_.exit_is_zero) ? 0 : random_.between(1, 3);
+  exit.oom = random_.chance(faults_.oom);
+  if (exit.oom) {
+    exit.code = 137;
+    exit.signal = 9;
+  }
+  if (host.spec->name.starts_with("job")) {
+    if (!random_.chance(faults_.exits_early)) {
+      exit.code = 0;
+      exit.oom = false;
+    }
+    happen(std::move(exit), random_.between(milliseconds(10), seconds(20)));
+  } else if (random_.chance(faults_.exits_early)) {
+    happen(std::move(exit), random_.between(Duration{0}, seconds(25)));
+  } else if (random_.chance(faults_.exits_late)) {
+    happen(std::move(exit), random_.between(seconds(10), minutes(60)));
+  }
+  if (random_.chance(faults_.falls_sick)) {
+    host.sick_from = now_.mono + random_.between(Duration{0}, minutes(10));
+    host.sick_hangs = random_.chance(0.5);
+  }
+}
+
+void FakeEngine::end(Host& host, const std::string& id, const Happening& happening) {
+  host.phase = Host::Phase::ended;
+  host.frozen = false;
+  host.held = true;
+  host.exit = ContainerExited{.container = {id, host.run},
+                              .known = true,
+                              .code = happening.code,
+                              .signal = happening.signal,
+                              .oom_killed = happening.oom};
+  for (const auto& [probe_id, probe] : probes_) {
+    if (probe.container.id != id) continue;
+    end_probe_at(probe_id, random_.between(Duration{0}, milliseconds(50)),
+                 ended_as(probe_id, ProbeEnded::How::container_gone));
+  }
+  if (host.asked) report_of(host, host.exit);
+}
+
+void FakeEngine::acknowledge(const ContainerRef& container) {
+  const auto found = hosts_.find(container.id);
+  if (found != hosts_.end() && found->second.run == container.run) found->second.held = false;
+}
+
+void FakeEngine::adopt(const AdoptOrder& order) {
+  const ContainerRef& ref = order.start.container;
+  Host& host = hosts_[ref.id];
+  if (host.run != ref.run || host.phase == Host::Phase::none) {
+    return report_of(host, ContainerStartFailed{ref, 128, "it had not come to run"});
+  }
+  host.asked = true;
+  host.adopted = true;
+  switch (host.phase) {
+    case Host::Phase::none:
+    case Host::Phase::starting:
+      return;  // come_up() tells
+    case Host::Phase::running:
+      return report_of(
+          host, ContainerStarted{
+                    .container = ref, .pid = host.pid, .adopted = true, .paused = host.frozen});
+    case Host::Phase::ended:
+      if (!host.held) complain_("an acknowledged exit was asked for again: " + text_of(ref));
+      return report_of(host, host.exit);
+  }
+}
+
+FakeEngine::Host* FakeEngine::running(const ContainerRef& container) {
+  const auto found = hosts_.find(container.id);
+  if (found == hosts_.end() || found->second.run != container.run) return nullptr;
+  return found->second.phase == Host::Phase::running ? &found->second : nullptr;
+}
+
+Status FakeEngine::signal(const ContainerRef& container, int signal) {
+  Host* host = running(container);
+  if (host == nullptr) return fail(Errc::not_found, "cannot signal: no such process");
+  if (signal != 15 || host->signalled) return {};
+  host->signalled = true;
+  if (!host->frozen) obey_stop(*host, container.id);
+  return {};
+}
+
+void FakeEngine::obey_stop(Host& host, const std::string& id) {
+  if (random_.chance(faults_.ignores_stop)) return;
+  Happening exit;
+  exit.kind = Kind::exit;
+  exit.id = id;
+  exit.run = host.run;
+  exit.code = random_.chance(0.5) ? 0 : 143;
+  exit.signal = exit.code == 143 ? 15 : 0;
+  happen(std::move(exit), random_.chance(faults_.slow_stop)
+                              ? random_.between(seconds(1), seconds(15))
+                              : random_.between(milliseconds(1), milliseconds(300)));
+}
+
+void FakeEngine::kill(const ContainerRef& container) {
+  if (running(container) == nullptr) return;
+  Happening exit;
+  exit.kind = Kind::exit;
+  exit.id = container.id;
+  exit.run = container.run;
+  exit.code = 137;
+  exit.signal = 9;
+  happen(std::move(exit), random_.chance(faults_.slow_kill)
+                              ? random_.between(seconds(1), seconds(25))
+                              : random_.between(milliseconds(1), milliseconds(20)));
+}
+
+void FakeEngine::pause(const ContainerRef& container) {
+  Happening freeze;
+  freeze.kind = Kind::freeze;
+  freeze.id = container.id;
+  freeze.run = container.run;
+  happen(std::move(freeze), random_.between(milliseconds(1), milliseconds(100)));
+}
+
+void FakeEngine::resume(const ContainerRef& container) {
+  Happening thaw;
+  thaw.kind = Kind::thaw;
+  thaw.id = container.id;
+  thaw.run = container.run;
+  happen(std::move(thaw), random_.between(milliseconds(1), milliseconds(100)));
+}
+
+void FakeEngine::remove(const std::string& id) {
+  const auto found = hosts_.find(id);
+  if (found == hosts_.end()) return;
+  if (found->second.phase == Host::Phase::starting || found->second.phase == Host::Phase::running) {
+    complain_("container " + id.substr(0, 6) + " was removed under a living process");
+  }
+  hosts_.erase(found);
+}
+
+// ---- probes
+
+void FakeEngine::start_probe(const ProbeOrder& order) {
+  if (probes_.contains(order.id)) complain_("a probe id was used twice");
+  for (const auto& [id, probe] : probes_) {
+    if (probe.container.id == order.container.id && probe.check->name == order.check->name) {
+      complain_("two probes of one check at once: " + text_of(order.container) + ", " +
+                order.check->name);
+    }
+  }
+  const Probe& probe = probes_[order.id] = Probe{.container = order.container,
+                                                 .check = order.check,
+                                                 .ordered = now_.mono,
+                                                 .started = {},
+                                                 .kill_asked = {}};
+  const Host* host = running(order.container);
+  if (host == nullptr) {
+    return end_probe_at(order.id, milliseconds(1),
+                        ended_as(order.id, ProbeEnded::How::container_gone));
+  }
+  if (host->frozen) complain_("a probe in a frozen container: " + text_of(order.container));
+  plan_probe(order.id, probe, *host);
+}
+
+void FakeEngine::plan_probe(ProbeId id, const Probe& probe, const Host& host) {
+  ProbeEnded end;
+  end.probe = id;
+  // Who reads it can tell which run it came from.
+  end.output = "run " + std::to_string(host.run);
+  end.output_bytes = end.output.size();
+  const Duration start = random_.between(milliseconds(1), milliseconds(30));
+  if (random_.chance(faults_.our_fault)) {
+    end.how = ProbeEnded::How::our_fault;
+    return end_probe_at(id, start, std::move(end));
+  }
+  if (random_.chance(faults_.probe_cannot_start)) {
+    end.how = ProbeEnded::How::start_failed;
+    end.code = 127;
+    end.error = end.output;
+    return end_probe_at(id, start, std::move(end));
+  }
+  if (random_.chance(faults_.probe_never_starts)) return;
+  Happening starts;
+  starts.kind = Kind::probe_starts;
+  starts.probe = id;
+  happen(std::move(starts), start);
+  const bool sick = host.sick_from && *host.sick_from <= now_.mono;
+  if ((sick && host.sick_hangs) || random_.chance(faults_.probe_hangs)) return;
+  if (sick || random_.chance(faults_.probe_fails)) end.code = 1;
+  if (random_.chance(faults_.probe_says_starting)) end.code = 2;
+  const Duration most = std::max<Duration>(milliseconds(20), probe.check->timeout * 3 / 4);
+  const Duration length = random_.chance(0.1) ? random_.between(Duration{0}, most)
+                                              : random_.between(Duration{0}, milliseconds(15));
+  end_probe_at(id, start + length + milliseconds(3), std::move(end));
+}
+
+void FakeEngine::end_probe_at(ProbeId id, Duration after, ProbeEnded end) {
+  Happening ends;
+  ends.kind = Kind::probe_ends;
+  ends.probe = id;
+  ends.end = std::move(end);
+  happen(std::move(ends), after);
+}
+
+void FakeEngine::kill_probe(ProbeId id) {
+  const auto found = probes_.find(id);
+  if (found == probes_.end()) return;
+  Probe& probe = found->second;
+  if (probe.kill_asked) return;
+  probe.kill_asked = now_.mono;
+  ProbeEnded end = ended_as(id, ProbeEnded::How::killed);
+  end.code = 137;
+  end.output = "run " + std::to_string(probe.container.run);
+  end.output_bytes = end.output.size();
+  if (probe.started && random_.chance(faults_.probe_ends_as_killed)) {
+    end.how = ProbeEnded::How::exited;
+    end.code = random_.between(0, 1);
+  }
+  end_probe_at(id,
+               random_.chance(faults_.slow_kill) ? random_.between(seconds(1), seconds(25))
+                                                 : random_.between(Duration{0}, milliseconds(20)),
+               std::move(end));
+}
+
+// ---- deaths
+
+void FakeEngine::agent_died() {
+  epoch_++;
+  probes_.clear();
+  for (auto& [id, host] : hosts_) {
+    host.asked = false;
+    host.adopted = false;
+  }
+}
+
+// Whoever ends from now on, and whoever has ended unacknowledged, does so without a witness.
+void FakeEngine::keeper_died() {
+  agent_died();
+  for (auto& [id, host] : hosts_) {
+    if (host.phase == Host::Phase::ended && host.held) {
+      host.exit.known = false;
+      host.exit.code = 255;
+      host.exit.signal = 0;
+      host.exit.oom_killed = false;
+    }
+  }
+}
+
+const FakeEngine::Host* FakeEngine::host(const std::string& id) const {
+  const auto found = hosts_.find(id);
+  return found == hosts_.end() ? nullptr : &found->second;
+}
+
+}  // namespace keepwell

@@ -1,0 +1,262 @@
+#include "tests/sim/sim_world.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <utility>
+
+#include "tests/sim/scenario.h"
+#include "tests/sim/trace.h"
+
+namespace keepwell {
+namespace {
+
+using std::chrono::hours;
+using std::chrono::milliseconds;
+using std::chrono::minutes;
+using std::chrono::seconds;
+
+constexpr Duration kHealing = minutes(20);
+constexpr Duration kEnding = minutes(10);
+
+}  // namespace
+
+SimWorld::SimWorld(std::uint64_t seed, Options options)
+    : random_(seed),
+      options_(options),
+      faults_(Faults::swarm(random_)),
+      now_{Instant(hours(1)), WallTime(hours(500000))},
+      project_(std::make_shared<ProjectSpec>(make_project(random_))),
+      checkers_(outcome_.violation),
+      engine_(random_.next(), faults_,
+              [this](const std::string& text) { checkers_.complain(text); }) {}
+
+SimWorld::Outcome SimWorld::run() {
+  const Instant began = now_.mono;
+  engine_.set_now(now_);
+  plan_next_world_event();
+  begin_agent();
+  go_on_until(began + options_.faulty);
+  if (!outcome_.violation) heal_and_check();
+  if (!outcome_.violation) end_and_run_again();
+  outcome_.virtual_time = now_.mono - began;
+  return outcome_;
+}
+
+// ---- the agent's life
+
+std::vector<ContainerStatus> SimWorld::stored() const {
+  std::vector<ContainerStatus> all;
+  for (const auto& [id, record] : stored_) all.push_back(record.status);
+  return all;
+}
+
+void SimWorld::begin_agent() {
+  supervisor_ = std::make_unique<Supervisor>(random_.next());
+  checkers_.forget_ledgers();
+  for (const auto& [id, record] : stored_) checkers_.ledger(id) = record.ledger;
+  std::vector<Action> actions;
+  supervisor_->restore(stored(), now_, actions);
+  checkers_.after_restore(actions, *supervisor_);
+  for (const Action& action : actions) perform(action);
+  deliver(Configure{project_});
+}
+
+void SimWorld::agent_dies(bool keeper_too) {
+  outcome_.deaths++;
+  if (options_.trace)
+    std::printf("%s the %s dies\n", stamp(now_).c_str(), keeper_too ? "keeper" : "agent");
+  supervisor_.reset();
+  checkers_.agent_died();
+  keeper_too ? engine_.keeper_died() : engine_.agent_died();
+  pass_time(
+      random_.between(milliseconds(5), keeper_too ? Duration(seconds(30)) : milliseconds(500)));
+  begin_agent();
+}
+
+// ---- time
+
+void SimWorld::pass_time(Duration duration) {
+  now_.mono += duration;
+  now_.wall += duration;
+  engine_.set_now(now_);
+}
+
+void SimWorld::go_on_until(Instant end) {
+  while (now_.mono < end && !outcome_.violation) step();
+}
+
+// To the next thing that happens, and one input from it.
+void SimWorld::step() {
+  std::optional<Instant> next = engine_.next();
+  const auto deadline = supervisor_->next_deadline();
+  if (deadline && (!next || *deadline < *next)) next = deadline;
+  if (next_world_event_ && (!next || *next_world_event_ < *next)) next = next_world_event_;
+  if (!next) next = now_.mono + seconds(1);
+  if (*next > now_.mono) pass_time(*next - now_.mono);
+  if (next_world_event_ && *next_world_event_ <= now_.mono) return world_event();
+  // Who is first where both are due, a timer or news, is not ours to choose.
+  const bool tick_due = deadline && *deadline <= now_.mono;
+  if (tick_due && random_.chance(0.5)) return deliver(Tick{});
+  if (auto event = engine_.take()) return deliver(EngineEvent(std::move(*event)));
+  if (tick_due) deliver(Tick{});
+}
+
+void SimWorld::plan_next_world_event() {
+  const double per_hour = faults_.agent_deaths + faults_.keeper_deaths + faults_.stalls +
+                          faults_.wall_steps + faults_.commands + faults_.reloads;
+  next_world_event_.reset();
+  if (per_hour <= 0 || healing_) return;
+  const auto mean = static_cast<double>(Duration(hours(1)).count()) / per_hour;
+  next_world_event_ = now_.mono + Duration(static_cast<Duration::rep>(2 * mean * random_.share())) +
+                      milliseconds(1);
+}
+
+void SimWorld::world_event() {
+  double pick = random_.share() * (faults_.agent_deaths + faults_.keeper_deaths + faults_.stalls +
+                                   faults_.wall_steps + faults_.commands + faults_.reloads);
+  plan_next_world_event();
+  const auto is = [&](double rate) { return (pick -= rate) < 0; };
+  if (is(faults_.agent_deaths)) {
+    dies_in_next_batch_ = true;
+  } else if (is(faults_.keeper_deaths)) {
+    agent_dies(true);
+  } else if (is(faults_.stalls)) {
+    checkers_.stalled(now_.mono);
+    if (options_.trace) std::printf("%s a stall\n", stamp(now_).c_str());
+    pass_time(random_.between(milliseconds(100), minutes(2)));
+  } else if (is(faults_.wall_steps)) {
+    now_.wall += random_.between(-hours(30), hours(30));
+    engine_.set_now(now_);
+  } else if (is(faults_.commands)) {
+    command();
+  } else {
+    project_ = std::make_shared<ProjectSpec>(change_project(*project_, random_));
+    deliver(Configure{project_});
+  }
+}
+
+void SimWorld::command() {
+  const auto all = supervisor_->containers();
+  if (all.empty()) return;
+  const ContainerStatus& target =
+      *all[static_cast<std::size_t>(random_.between(0, static_cast<int>(all.size()) - 1))];
+  Command command;
+  command.kind = static_cast<Command::Kind>(random_.between(0, 8));
+  command.request = ++last_request_;
+  command.container = random_.chance(0.02) ? "nobody" : target.id;
+  constexpr int kSignals[] = {0, 1, 9, 15, 10};
+  if (command.kind == Command::Kind::kill) command.signal = kSignals[random_.between(1, 4)];
+  if (random_.chance(0.3)) command.grace = random_.between(seconds(-2), seconds(8));
+  checkers_.asked(command.request, command);
+  deliver(command);
+}
+
+// ---- one input, its actions, and perhaps a death among them
+
+void SimWorld::deliver(const Input& input) {
+  outcome_.steps++;
+  std::vector<Action> actions;
+  supervisor_->handle(input, now_, actions);
+  if (options_.trace) trace(now_, input, actions);
+  checkers_.after_step(input, actions, *supervisor_, engine_, now_);
+  std::size_t count = actions.size();
+  const bool dies = dies_in_next_batch_ && !actions.empty();
+  if (dies) {
+    dies_in_next_batch_ = false;
+    count = static_cast<std::size_t>(random_.between(0, static_cast<int>(actions.size())));
+  }
+  for (std::size_t i = 0; i < count; ++i) perform(actions[i]);
+  if (dies && (count < actions.size() || random_.chance(0.5))) return agent_dies(false);
+  if (const auto* event = std::get_if<EngineEvent>(&input)) {
+    if (const auto* exited = std::get_if<ContainerExited>(event)) {
+      engine_.acknowledge(exited->container);
+    }
+  }
+}
+
+void SimWorld::perform(const Action& action) {
+  if (const auto* start = std::get_if<StartContainer>(&action)) {
+    outcome_.restarts++;
+    engine_.start(start->order);
+  } else if (const auto* adopt = std::get_if<AdoptContainer>(&action)) {
+    engine_.adopt(adopt->order);
+  } else if (const auto* signal = std::get_if<SignalContainer>(&action)) {
+    (void)engine_.signal(signal->container, signal->signal);
+  } else if (const auto* kill = std::get_if<KillContainer>(&action)) {
+    engine_.kill(kill->container);
+  } else if (const auto* pause = std::get_if<PauseContainer>(&action)) {
+    engine_.pause(pause->container);
+  } else if (const auto* resume = std::get_if<ResumeContainer>(&action)) {
+    engine_.resume(resume->container);
+  } else if (const auto* remove = std::get_if<RemoveContainer>(&action)) {
+    engine_.remove(remove->id);
+  } else if (const auto* probe = std::get_if<StartProbe>(&action)) {
+    outcome_.probes++;
+    engine_.start_probe(probe->order);
+  } else if (const auto* end = std::get_if<KillProbe>(&action)) {
+    engine_.kill_probe(end->probe);
+  } else if (const auto* save = std::get_if<Save>(&action)) {
+    store(*save);
+  } else if (const auto* forget = std::get_if<Forget>(&action)) {
+    stored_.erase(forget->id);
+  } else if (std::holds_alternative<AllStopped>(action)) {
+    all_stopped_ = true;
+  }
+}
+
+// What the state files hold: the small JSON has all, the live record only what changes with probes.
+void SimWorld::store(const Save& save) {
+  const ContainerStatus* status = supervisor_->find(save.id);
+  if (status == nullptr) return;
+  const Ledger& ledger = checkers_.ledger(save.id);
+  if (save.status) {
+    stored_[save.id] = {*status, ledger};
+    return;
+  }
+  const auto found = stored_.find(save.id);
+  if (found == stored_.end()) return;
+  Stored& record = found->second;
+  record.status.checks = status->checks;
+  record.status.backoff = status->backoff;
+  record.status.healthy_since = status->healthy_since;
+  record.status.restart_times = status->restart_times;
+  record.ledger.checks = ledger.checks;
+  record.ledger.backoff = ledger.backoff;
+  record.ledger.healthy_since = ledger.healthy_since;
+  record.ledger.was_stable = ledger.was_stable;
+}
+
+// ---- the phases after the faults
+
+void SimWorld::heal_and_check() {
+  healing_ = true;
+  dies_in_next_batch_ = false;
+  next_world_event_.reset();
+  engine_.heal();
+  if (options_.trace) std::printf("%s healing\n", stamp(now_).c_str());
+  go_on_until(now_.mono + kHealing);
+  if (!outcome_.violation) checkers_.all_well(*supervisor_, engine_);
+}
+
+void SimWorld::end_and_run_again() {
+  if (options_.trace) std::printf("%s the end\n", stamp(now_).c_str());
+  deliver(Shutdown{});
+  go_on_until(now_.mono + kEnding);
+  if (outcome_.violation) return;
+  if (!all_stopped_) return checkers_.complain("keepwell did not come to its end");
+  for (const auto& [id, host] : engine_.hosts()) {
+    if (host.phase == FakeEngine::Host::Phase::running) {
+      return checkers_.complain("a process of " + id.substr(0, 6) + " outlived keepwell");
+    }
+  }
+  if (options_.trace) std::printf("%s once more\n", stamp(now_).c_str());
+  supervisor_.reset();
+  engine_.agent_died();
+  checkers_.agent_died();
+  pass_time(minutes(1));
+  begin_agent();
+  go_on_until(now_.mono + kHealing);
+  if (!outcome_.violation) checkers_.all_well(*supervisor_, engine_);
+}
+
+}  // namespace keepwell

@@ -1,0 +1,78 @@
+// One simulated world: the Supervisor as it is, a virtual clock, a FakeEngine, people who type
+// commands and change the configuration, and deaths of the agent at any action. A seed decides all.
+//
+// It goes through four phases: faults (everything may go wrong, checkers look after every step),
+// healing (nothing goes wrong any more: within bounded time all must be well), an orderly end, and
+// a second `keepwell run` on what the first one left.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "agent/supervisor.h"
+#include "tests/sim/checkers.h"
+#include "tests/sim/fake_engine.h"
+#include "tests/sim/faults.h"
+#include "tests/sim/random.h"
+
+namespace keepwell {
+
+class SimWorld {
+ public:
+  struct Options {
+    Duration faulty = std::chrono::hours(2);
+    bool trace = false;
+  };
+  struct Outcome {
+    Duration virtual_time{0};
+    std::uint64_t steps = 0;
+    std::uint64_t deaths = 0;
+    std::uint64_t restarts = 0;
+    std::uint64_t probes = 0;
+    std::optional<std::string> violation;
+  };
+
+  SimWorld(std::uint64_t seed, Options options);
+  Outcome run();
+
+ private:
+  void begin_agent();
+  void agent_dies(bool keeper_too);
+  void go_on_until(Instant end);
+  void step();
+  void world_event();
+  void deliver(const Input& input);
+  void perform(const Action& action);
+  void store(const Save& save);
+  void command();
+  void plan_next_world_event();
+  void pass_time(Duration duration);
+  void heal_and_check();
+  void end_and_run_again();
+  std::vector<ContainerStatus> stored() const;
+
+  Outcome outcome_;
+  Random random_;
+  Options options_;
+  Faults faults_;
+  Now now_;
+  bool healing_ = false;
+  bool dies_in_next_batch_ = false;
+  bool all_stopped_ = false;
+  std::shared_ptr<const ProjectSpec> project_;
+  Checkers checkers_;
+  FakeEngine engine_;
+  std::unique_ptr<Supervisor> supervisor_;
+  struct Stored {
+    ContainerStatus status;
+    Ledger ledger;
+  };
+  std::map<std::string, Stored> stored_;
+  std::optional<Instant> next_world_event_;
+  std::uint64_t last_request_ = 0;
+};
+
+}  // namespace keepwell
