@@ -1,0 +1,225 @@
+#include "runtime/doctor.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+
+#include "runtime/cgroup.h"
+#include "runtime/loop.h"
+#include "runtime/oci/rootfs.h"
+#include "runtime/oci/runtime_finder.h"
+#include "runtime/state_file.h"
+
+extern char** environ;
+
+namespace keepwell {
+
+namespace {
+
+using Verdict = DoctorFinding::Verdict;
+using Findings = std::vector<DoctorFinding>;
+
+// Without a keeper there is nobody else to run a command: this process waits for it.
+HostCommandResult run_here(const HostCommand& command) {
+  HostCommandResult result;
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return result;
+  UniqueFd out(ends[0]), in(ends[1]);
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+  posix_spawn_file_actions_adddup2(&actions, in.get(), 1);
+  posix_spawn_file_actions_adddup2(&actions, in.get(), 2);
+  std::vector<char*> argv;
+  for (const std::string& word : command.argv) argv.push_back(const_cast<char*>(word.c_str()));
+  argv.push_back(nullptr);
+  pid_t pid = 0;
+  int error = posix_spawn(&pid, argv[0], &actions, nullptr, argv.data(), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  in.reset();
+  if (error != 0) {
+    result.output = std::string("cannot run ") + argv[0] + ": " + std::strerror(error);
+    return result;
+  }
+  result.started = true;
+  // A created container keeps the pipe open, so its end is not waited for.
+  Instant deadline = Loop::now().mono + command.timeout;
+  int status = 0;
+  while (waitpid(pid, &status, WNOHANG) == 0) {
+    if (Loop::now().mono >= deadline) {
+      result.timed_out = true;
+      kill(pid, SIGKILL);
+      waitpid(pid, &status, 0);
+      break;
+    }
+    pollfd nothing{-1, 0, 0};
+    poll(&nothing, 1, 5);
+  }
+  result.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  fcntl(out.get(), F_SETFL, O_NONBLOCK);
+  char buffer[4096];
+  for (ssize_t got;
+       result.output.size() < 16384 && (got = read(out.get(), buffer, sizeof buffer)) > 0;)
+    result.output.append(buffer, static_cast<std::size_t>(got));
+  return result;
+}
+
+void examine_runtimes(const DoctorQuestion& question, const std::string& dir, Findings& findings) {
+  if (question.runtime == "process") return;
+  if (geteuid() != 0) {
+    findings.push_back(
+        {"OCI runtime", Verdict::bad,
+         "containers need root; only services with x-keepwell.runtime: process will run"});
+    return;
+  }
+  std::vector<RuntimeFinding> found;
+  RuntimeFinder finder(
+      [](const HostCommand& command, const HostCommands::Done& done) { done(run_here(command)); },
+      {.setting = question.runtime,
+       .work_dir = dir,
+       .state_root = dir + "/state",
+       .cgroups_path = "",
+       .all = true});
+  finder.find([&found](std::vector<RuntimeFinding> all) { found = std::move(all); });
+  bool any = false;
+  for (const RuntimeFinding& one : found) any = any || one.works;
+  bool used = false;
+  for (const RuntimeFinding& one : found) {
+    Verdict verdict = one.works ? Verdict::good : any ? Verdict::limited : Verdict::bad;
+    std::string text = one.works ? one.runtime.version + " at " + one.runtime.path : one.why;
+    if (one.works) text += used ? " works" : " works and is used";
+    used = used || one.works;
+    findings.push_back({"OCI runtime " + one.runtime.name, verdict, text});
+  }
+  if (!any)
+    findings.push_back({"OCI containers", Verdict::bad,
+                        "no runtime works here; install runc, or use x-keepwell.runtime: process"});
+}
+
+void examine_cgroups(Findings& findings) {
+  Result<CgroupLayout> layout = detect_cgroup_layout();
+  if (!layout) {
+    findings.push_back({"cgroups", Verdict::bad, layout.error().text});
+    return;
+  }
+  bool unified = layout->kind == CgroupKind::v2 || layout->kind == CgroupKind::hybrid;
+  findings.push_back({"cgroups", unified ? Verdict::good : Verdict::limited, describe(*layout)});
+}
+
+void examine_overlay(const DoctorQuestion& question, Findings& findings) {
+  // The directory may not exist yet: its nearest existing parent has the same file system.
+  std::filesystem::path base = question.data_dir;
+  std::error_code error;
+  while (!std::filesystem::is_directory(base, error) && base.has_relative_path())
+    base = base.parent_path();
+  std::string dir = (base / "keepwell-doctor-XXXXXX").string();
+  if (geteuid() != 0 || mkdtemp(dir.data()) == nullptr) {
+    findings.push_back({"overlay layers", Verdict::limited,
+                        "cannot be tried in " + base.string() + " by this user"});
+    return;
+  }
+  std::filesystem::create_directory(dir + "/lower", error);
+  Status mounted = mount_rootfs(
+      {.lower = dir + "/lower", .layer_dir = dir + "/layer", .mount_point = dir + "/mount"});
+  if (mounted)
+    findings.push_back({"overlay layers", Verdict::good, "work in " + question.data_dir});
+  else
+    findings.push_back({"overlay layers", Verdict::limited,
+                        mounted.error().text + "; each container gets a copy of its tree instead"});
+  (void)unmount_rootfs(dir + "/mount");
+  std::filesystem::remove_all(dir, error);
+}
+
+void examine_kernel(Findings& findings) {
+  utsname name{};
+  uname(&name);
+  findings.push_back({"kernel", Verdict::good, std::string(name.release) + " " + name.machine});
+
+  UniqueFd self(static_cast<int>(syscall(SYS_pidfd_open, getpid(), 0)));
+  if (!self) {
+    findings.push_back({"pidfd", Verdict::bad,
+                        "this kernel has no pidfd_open; keepwell needs Linux 5.10 or later"});
+    return;
+  }
+  // struct pidfd_info of Linux 6.13 with the exit code of 6.15; asking for PIDFD_INFO_EXIT about a
+  // live process is answered by success without it.
+  struct {
+    std::uint64_t mask = 1u << 3;  // PIDFD_INFO_EXIT
+    std::uint64_t rest[15]{};
+  } info;
+  bool told = ioctl(self.get(), _IOC(_IOC_READ | _IOC_WRITE, 0xFF, 11, 64), &info) == 0;
+  findings.push_back(
+      {"exit status after a keeper's death", told ? Verdict::good : Verdict::limited,
+       told ? "the kernel tells it (PIDFD_GET_INFO)"
+            : "this kernel does not tell it: such an exit is shown as unknown (255)"});
+
+  Result<std::string> noexec = read_small_file("/proc/sys/vm/memfd_noexec", 16);
+  bool forbidden = noexec && !noexec->empty() && (*noexec)[0] == '2';
+  findings.push_back(
+      {"executable memory files", forbidden ? Verdict::limited : Verdict::good,
+       forbidden
+           ? "forbidden by vm.memfd_noexec=2: keepwell-enter runs from a read-only bind of its file"
+           : "allowed: keepwell-enter runs from a sealed copy"});
+
+  Result<std::string> seccomp = read_small_file("/proc/sys/kernel/seccomp/actions_avail", 4096);
+  findings.push_back(
+      {"seccomp filters", seccomp ? Verdict::good : Verdict::bad,
+       seccomp ? "available" : "this kernel has none: set security_opt: [\"seccomp:unconfined\"]"});
+  Result<std::string> modules = read_small_file("/sys/kernel/security/lsm", 4096);
+  findings.push_back(
+      {"security modules", Verdict::good,
+       modules && !modules->empty() ? *modules : "none (securityfs is not mounted)"});
+}
+
+void examine_tools(Findings& findings) {
+  struct Tool {
+    const char* name;
+    const char* without;
+  };
+  for (const Tool& tool :
+       {Tool{"skopeo", "images cannot be pulled; name a x-keepwell.rootfs"},
+        Tool{"umoci", "images cannot be unpacked; name a x-keepwell.rootfs"},
+        Tool{"netavark", "containers have no network but loopback, or the host's"},
+        Tool{"aardvark-dns", "containers do not find each other by name"}}) {
+    std::string path = find_program(tool.name);
+    if (path.empty()) path = find_program(std::string("/usr/lib/podman/") + tool.name);
+    findings.push_back({tool.name, path.empty() ? Verdict::limited : Verdict::good,
+                        path.empty() ? std::string("not installed: ") + tool.without : path});
+  }
+}
+
+}  // namespace
+
+std::vector<DoctorFinding> examine_host(const DoctorQuestion& question) {
+  Findings findings;
+  findings.push_back(
+      {"user", geteuid() == 0 ? Verdict::good : Verdict::limited,
+       geteuid() == 0
+           ? "root"
+           : "not root: only process services, without limits unless a cgroup is delegated"});
+  examine_kernel(findings);
+  examine_cgroups(findings);
+  char dir[] = "/tmp/keepwell-doctor-XXXXXX";
+  if (mkdtemp(dir) != nullptr) {
+    examine_runtimes(question, dir, findings);
+    std::error_code ignored;
+    std::filesystem::remove_all(dir, ignored);
+  }
+  examine_overlay(question, findings);
+  examine_tools(findings);
+  return findings;
+}
+
+}  // namespace keepwell
