@@ -188,10 +188,10 @@ struct UserLookup {
     if (!want.user_is_number && !user_found) return Verdict::unknown_user;
     if (want.group_given && !want.group_is_number && !group_found) return Verdict::unknown_group;
     add_group(gid);
-    for (std::uint32_t i = group_count; i > 1 && groups[i - 1] == gid; --i) {  // gid comes first
-      groups[i - 1] = groups[0];
-      groups[0] = gid;
-    }
+    std::uint32_t at = 0;  // gid comes first
+    while (at < group_count && groups[at] != gid) ++at;
+    for (; at > 0 && at < group_count; --at) groups[at] = groups[at - 1];
+    if (group_count > 0) groups[0] = gid;
     return too_many_groups ? Verdict::too_many_groups : Verdict::found;
   }
 };
