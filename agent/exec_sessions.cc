@@ -1,5 +1,7 @@
 #include "agent/exec_sessions.h"
 
+#include "agent/api/exec_io.h"
+#include "runtime/exec_session.h"
 #include "runtime/loop.h"
 
 namespace keepwell {
@@ -8,6 +10,9 @@ namespace {
 constexpr Duration kSweep = std::chrono::seconds(30);
 
 }  // namespace
+
+Exec::Exec() = default;
+Exec::~Exec() = default;
 
 ExecSessions::ExecSessions(Loop& loop, std::uint64_t seed)
     : random_state_(seed ^ 0x9e3779b97f4a7c15u), sweeper_(loop) {}

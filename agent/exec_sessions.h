@@ -20,6 +20,7 @@
 
 namespace keepwell {
 
+class ExecIo;
 class ExecSession;
 class Loop;
 
@@ -48,6 +49,8 @@ struct ExecSpec {
 };
 
 struct Exec {
+  Exec();
+  ~Exec();
   enum class State { created, starting, running, finished };
 
   std::string id;  // 64 hex digits
@@ -61,7 +64,8 @@ struct Exec {
   bool opened_stdin = false;
   Instant created{}, ended{};
   std::optional<ConsoleSize> pending_size;  // of a resize before the terminal was there
-  std::shared_ptr<ExecSession> session;     // while starting or running
+  std::unique_ptr<ExecSession> session;     // while starting or running
+  std::shared_ptr<ExecIo> io;               // who carries its input and output, likewise
 };
 
 class ExecSessions {

@@ -1,15 +1,20 @@
 #include "agent/api/api.h"
 
 #include "agent/api/router.h"
+#include "agent/event_bus.h"
+#include "agent/exec_sessions.h"
 #include "agent/http/server.h"
 #include "exporters/agent_stats.h"
 #include "exporters/duration_stats.h"
+#include "runtime/loop.h"
 
 namespace keepwell {
 
 struct ApiServer::State {
   ApiContext context;
   AccessRules rules;
+  std::unique_ptr<ExecSessions> execs;
+  EventBus::Subscription subscription;
   std::unique_ptr<HttpServer> api;
   std::unique_ptr<HttpServer> metrics;
 
@@ -45,6 +50,17 @@ struct ApiServer::State {
 
 ApiServer::ApiServer(ApiContext context) : state_(std::make_unique<State>()) {
   state_->context = std::move(context);
+  // A session's records must not outlive the agent that knows its process: ids start anew with
+  // each.
+  const Now now = Loop::now();
+  state_->execs = std::make_unique<ExecSessions>(
+      *state_->context.loop, static_cast<std::uint64_t>(now.wall.time_since_epoch().count()) ^
+                                 static_cast<std::uint64_t>(now.mono.time_since_epoch().count()));
+  state_->context.execs = state_->execs.get();
+  state_->subscription =
+      state_->context.events->subscribe([execs = state_->execs.get()](const Event& event) {
+        if (event.action == "die" || event.action == "destroy") execs->container_ended(event.id);
+      });
 }
 
 ApiServer::~ApiServer() = default;

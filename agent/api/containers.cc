@@ -4,7 +4,6 @@
 #include <nlohmann/json.hpp>
 
 #include "agent/api/router.h"
-#include "agent/event_bus.h"
 #include "agent/exec_sessions.h"
 #include "exporters/container_filter.h"
 #include "exporters/health_json.h"
@@ -57,16 +56,6 @@ void get_inspect(const ApiCall& call) {
 
 // ---- top
 
-Event event_of(const ContainerStatus& container, std::string action) {
-  Event event;
-  event.at = Loop::now().wall;
-  event.action = std::move(action);
-  event.id = container.id;
-  event.name = container.name;
-  event.spec = container.spec;
-  return event;
-}
-
 void get_top(const ApiCall& call) {
   const ContainerStatus* container = container_of(call);
   if (!container) return;
@@ -95,7 +84,7 @@ void get_top(const ApiCall& call) {
     fail_call(call, table.error());
     return;
   }
-  call.api->events->publish(event_of(*container, "top"));
+  publish_event(*call.api, container->id, "top");
   nlohmann::ordered_json answer;
   answer["Titles"] = table->titles;
   answer["Processes"] = table->rows;

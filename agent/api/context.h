@@ -18,6 +18,7 @@
 #include "exporters/runtime_facts.h"
 #include "exporters/stats_json.h"
 #include "exporters/version_json.h"
+#include "runtime/exec_session.h"
 #include "runtime/unique_fd.h"
 
 namespace keepwell {
@@ -72,7 +73,11 @@ struct ApiContext {
   // The container's terminal. Errc::unsupported without tty.
   std::function<Status(const ContainerStatus&, int rows, int columns)> resize;
 
-  // Exec sessions; null: 501.
+  // LinuxEngine::exec. Empty: exec is answered 501.
+  std::function<Result<std::unique_ptr<ExecSession>>(const ExecSessionOrder&, ExecSessionHandlers)>
+      exec;
+
+  // Made by ApiServer; leave it null.
   ExecSessions* execs = nullptr;
 };
 

@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 
+#include "agent/event_bus.h"
 #include "agent/http/head_filter.h"
 #include "exporters/version_json.h"
 #include "runtime/container_root.h"
+#include "runtime/loop.h"
 #include "runtime/passwd.h"
 
 namespace keepwell {
@@ -289,6 +292,39 @@ const ContainerStatus* container_of(const ApiCall& call) {
   if (found) return *found;
   fail_call(call, found.error());
   return nullptr;
+}
+
+void publish_event(const ApiContext& api, const std::string& id, std::string action,
+                   std::vector<std::pair<std::string, std::string>> attributes) {
+  const Result<const ContainerStatus*> container = find_container(api, id);
+  if (!container) return;
+  Event event;
+  event.at = Loop::now().wall;
+  event.action = std::move(action);
+  event.id = (*container)->id;
+  event.name = (*container)->name;
+  event.spec = (*container)->spec;
+  event.attributes = std::move(attributes);
+  api.events->publish(std::move(event));
+}
+
+std::optional<std::pair<int, int>> read_resize(const ApiCall& call) {
+  int numbers[2] = {0, 0};
+  const std::pair<const char*, const char*> names[] = {{"h", "height"}, {"w", "width"}};
+  for (std::size_t i = 0; i < 2; ++i) {
+    const std::string text = call.query.text(names[i].first);
+    std::uint32_t number = 0;
+    const char* end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data(), end, number);
+    const bool too_large = error == std::errc::result_out_of_range;
+    if (error != std::errc() || stop != end) {
+      call.exchange->fail(400, std::string("invalid resize ") + names[i].second + " \"" + text +
+                                   (too_large ? "\": value out of range" : "\": invalid syntax"));
+      return std::nullopt;
+    }
+    numbers[i] = static_cast<int>(std::min<std::uint32_t>(number, 0xffff));
+  }
+  return std::pair(numbers[0], numbers[1]);
 }
 
 bool is_running(const ContainerStatus& container) { return container.pid != 0; }

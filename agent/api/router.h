@@ -4,9 +4,11 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "agent/api/context.h"
@@ -78,7 +80,8 @@ class AccessRules {
   std::unique_ptr<Resolved> resolved_;
 };
 
-// Answers CALL's request, whatever it is. PUBLIC_PORT: the metrics port, where only some routes are.
+// Answers CALL's request, whatever it is. PUBLIC_PORT: the metrics port, where only some routes
+// are.
 void route_request(const ApiContext& api, AccessRules& rules, bool public_port,
                    const ExchangePtr& exchange);
 
@@ -99,6 +102,13 @@ Result<const ContainerStatus*> find_container(const ApiContext& api, std::string
 // As find_container with the first parameter; answers the call itself and returns null where there
 // is none.
 const ContainerStatus* container_of(const ApiCall& call);
+
+// Publishes ACTION of the container ID, if it is still known.
+void publish_event(const ApiContext& api, const std::string& id, std::string action,
+                   std::vector<std::pair<std::string, std::string>> attributes = {});
+
+// h and w of a resize; none if the call was answered.
+std::optional<std::pair<int, int>> read_resize(const ApiCall& call);
 
 // Whether its first process runs (also paused, stopping).
 bool is_running(const ContainerStatus& container);

@@ -1,0 +1,184 @@
+#include "agent/api/exec_io.h"
+
+#include <utility>
+
+#include "runtime/loop.h"
+
+namespace keepwell {
+namespace {
+
+// Output that may wait for a client before the program has to. Some clients read nothing until the
+// program has ended, and rely on about as much.
+constexpr std::size_t kQueuedBytesMax = 1 << 20;
+constexpr Duration kSilence = std::chrono::milliseconds(100);
+constexpr Duration kDrainTime = std::chrono::seconds(2);
+constexpr std::string_view kEndOfInput = "\x04";  // of a terminal
+
+}  // namespace
+
+ExecIo::ExecIo(Loop& loop, ExchangePtr client, Options options, Handlers handlers)
+    : loop_(&loop),
+      client_(std::move(client)),
+      options_(std::move(options)),
+      handlers_(std::move(handlers)),
+      scanner_(options_.detach_sequence),
+      silence_(loop),
+      limit_(loop) {}
+
+ExecIo::~ExecIo() = default;
+
+void ExecIo::start(const std::shared_ptr<ExecIo>& self, ExecFdsOfOurs fds) {
+  if (client_) {
+    Exchange::Handlers handlers;
+    handlers.on_closed = [self] {
+      self->drop_client();
+      if (self->handlers_.on_client_gone) self->handlers_.on_client_gone();
+    };
+    handlers.on_drained = [self] { self->resume_output(); };
+    handlers.on_data = [self](std::string_view bytes) { self->input(bytes); };
+    handlers.on_end = [self] { self->input_ended(); };
+    client_->set_handlers(std::move(handlers));
+    if (client_->closed()) drop_client();
+  }
+  if (fds.terminal) {
+    terminal_ = open_output(std::move(fds.terminal), FrameStream::out);
+  } else {
+    if (fds.out) out_ = open_output(std::move(fds.out), FrameStream::out);
+    if (fds.err) err_ = open_output(std::move(fds.err), FrameStream::err);
+    if (fds.in) open_input(std::move(fds.in));
+  }
+  if (client_) client_->resume_reading();
+}
+
+void ExecIo::open_input(UniqueFd fd) {
+  Stream::Handlers handlers;
+  handlers.on_drained = [this] {
+    if (client_) client_->resume_reading();
+  };
+  handlers.on_broken = [this](const Error&) { in_.reset(); };
+  Result<std::unique_ptr<Stream>> stream = Stream::open(*loop_, std::move(fd), std::move(handlers));
+  if (stream) in_ = std::move(*stream);
+}
+
+std::unique_ptr<Stream> ExecIo::open_output(UniqueFd fd, FrameStream stream) {
+  Stream::Handlers handlers;
+  handlers.on_data = [this, stream](std::string_view bytes) { output(stream, bytes); };
+  handlers.on_end = [this] { output_ended(); };
+  handlers.on_broken = [this](const Error&) { output_ended(); };
+  handlers.on_drained = [this] {
+    if (client_) client_->resume_reading();
+  };
+  Result<std::unique_ptr<Stream>> opened = Stream::open(*loop_, std::move(fd), std::move(handlers));
+  if (!opened) return nullptr;
+  ++open_outputs_;
+  (*opened)->resume_reading();
+  return std::move(*opened);
+}
+
+// ---- from the client
+
+void ExecIo::input(std::string_view bytes) {
+  if (!options_.forward_input || exited_) return;
+  bytes_in_ += bytes.size();
+  std::string forward;
+  const bool leave = scanner_.feed(bytes, forward);
+  Stream* in = input_stream();
+  if (in && !forward.empty() && !in->write(forward) && client_) client_->pause_reading();
+  if (!leave) return;
+  const ExchangePtr client = client_;
+  drop_client();
+  if (client) client->end();
+  if (handlers_.on_detached) handlers_.on_detached();
+}
+
+void ExecIo::input_ended() {
+  if (!options_.forward_input) return;
+  if (terminal_) {
+    terminal_->write(kEndOfInput);
+  } else if (in_) {
+    in_->shutdown_write();
+  }
+}
+
+// ---- to the client
+
+void ExecIo::output(FrameStream stream, std::string_view bytes) {
+  bytes_out_ += bytes.size();
+  if (exited_) watch_silence();
+  if (!client_) return;
+  if (options_.framed) {
+    client_->write(frame_bytes(stream, bytes));
+  } else {
+    client_->write(bytes);
+  }
+  if (client_->queued() >= kQueuedBytesMax) pause_output();
+}
+
+void ExecIo::pause_output() {
+  paused_ = true;
+  for (Stream* stream : {out_.get(), err_.get(), terminal_.get()})
+    if (stream) stream->pause_reading();
+}
+
+void ExecIo::resume_output() {
+  if (!std::exchange(paused_, false)) return;
+  for (Stream* stream : {out_.get(), err_.get(), terminal_.get()})
+    if (stream) stream->resume_reading();
+  if (exited_) watch_silence();
+}
+
+void ExecIo::output_ended() {
+  if (--open_outputs_ == 0 && exited_) done();
+}
+
+void ExecIo::fail(std::string_view text) {
+  if (client_) {
+    const std::string line = std::string(text) + "\r\n";
+    client_->write(options_.framed ? frame_bytes(FrameStream::out, line) : line);
+  }
+  done();
+}
+
+// ---- the end
+
+void ExecIo::exited() {
+  if (std::exchange(exited_, true)) return;
+  if (open_outputs_ == 0) {
+    silence_.start_after(Duration(0), [this] { done(); });
+    return;
+  }
+  watch_silence();
+  limit_.start_after(kDrainTime, [this] {
+    if (paused_) {
+      limit_.start_after(kDrainTime, [this] { done(); });
+    } else {
+      done();
+    }
+  });
+}
+
+void ExecIo::watch_silence() {
+  silence_.start_after(kSilence, [this] {
+    if (!paused_) done();
+  });
+}
+
+void ExecIo::drop_client() {
+  client_.reset();
+  if (in_) in_->shutdown_write();
+  resume_output();
+}
+
+void ExecIo::done() {
+  if (std::exchange(done_, true)) return;
+  silence_.stop();
+  limit_.stop();
+  const ExchangePtr client = std::move(client_);
+  client_.reset();
+  if (client) client->end();
+  const std::function<void()> on_done = std::move(handlers_.on_done);
+  handlers_ = {};
+  if (on_done) on_done();
+}
+
+}  // namespace keepwell
