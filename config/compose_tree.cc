@@ -71,6 +71,9 @@ class TreeBuilder : public YAML::EventHandler {
     node.plain = tag == "?" || tag.empty();
     node.text = value;
     look_at_tag(node.place, tag);
+    if (value.find('\0') != std::string::npos) {
+      report_.error(node.place, "here is a zero byte, which no process can be given; remove it");
+    }
     finish(std::move(node), anchor);
   }
 

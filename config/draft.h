@@ -19,6 +19,7 @@ struct CheckDraft {
   bool retries_given = false;
   std::optional<OnUnhealthy> on_unhealthy;
   std::optional<Place> start_interval_place;
+  std::optional<Place> net_place;  // of http, tcp or grpc
 };
 
 struct ServiceDraft {
@@ -56,6 +57,11 @@ void read_checks(const Field& field, ServiceDraft& draft);
 void check_default_healthcheck(LoadContext& context, const Node& node);
 // Puts the drafts' checks into the spec.
 void finish_checks(LoadContext& context, ServiceDraft& draft);
+
+// load_net_check.cc
+void read_http_check(const Field& field, CheckDraft& draft);
+void read_tcp_check(const Field& field, CheckDraft& draft);
+void read_grpc_check(const Field& field, CheckDraft& draft);
 
 // load_launch.cc
 void read_command(const Field& field, ServiceDraft& draft);

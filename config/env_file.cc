@@ -7,6 +7,8 @@
 namespace keepwell {
 namespace {
 
+constexpr std::string_view kNotText = "the file holds zero bytes, so it is no text; remove them";
+
 bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\v' || c == '\f'; }
 
 bool is_name_char(char c) {
@@ -202,10 +204,12 @@ class Reader {
 }  // namespace
 
 EnvFile parse_env_file(std::string_view text, const VariableLookup& process_environment) {
+  if (text.find('\0') != std::string_view::npos) return {{}, {{1, std::string(kNotText)}}, {}};
   return Reader(text, process_environment).run();
 }
 
 EnvFile parse_raw_env_file(std::string_view text, const VariableLookup& process_environment) {
+  if (text.find('\0') != std::string_view::npos) return {{}, {{1, std::string(kNotText)}}, {}};
   EnvFile out;
   int line = 0;
   while (!text.empty()) {

@@ -46,6 +46,7 @@ struct LoadContext {
   std::function<Result<std::string>(const std::string& path, std::size_t limit)> read_file;
   std::optional<Defaults> defaults;  // set before services are read
   RuntimeKind default_runtime = RuntimeKind::oci;
+  bool net_checks = false;  // http, tcp and grpc checks can be run
 };
 
 // One key with its value, as handed to the function that reads it.

@@ -159,7 +159,8 @@ Loaded load_project(const LoadOptions& options) {
                       .environment = options.environment,
                       .directory = {},
                       .read_file = options.read_file ? options.read_file : read_config_file,
-                      .defaults = std::nullopt};
+                      .defaults = std::nullopt,
+                      .net_checks = options.net_checks};
   if (options.files.empty()) {
     return {std::nullopt, {{true, "", 0, 0, "no Compose file is named; write -f FILE"}}};
   }

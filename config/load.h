@@ -25,7 +25,8 @@ struct LoadOptions {
   std::map<std::string, std::string> environment;  // of the process; goes before .env
   std::vector<std::string> profiles;               // besides those of COMPOSE_PROFILES
   bool lenient = false;                            // unsupported keys are warnings
-  std::optional<std::string> run_dir;              // from the command line; over the file's
+  bool net_checks = false;             // whoever runs the project can run http, tcp and grpc checks
+  std::optional<std::string> run_dir;  // from the command line; over the file's
   std::optional<std::string> data_dir;
 
   // Reads a whole file of at most LIMIT bytes; only tests and fuzz targets replace it.

@@ -103,11 +103,6 @@ void finish_environment(LoadContext& context, ServiceDraft& d) {
       context.report.error(named.place, "a variable has no name; write NAME: value");
       continue;
     }
-    bool nul = named.value && named.value->find('\0') != std::string::npos;
-    if (nul || named.name.find('\0') != std::string::npos) {
-      context.report.error(named.place, "a variable holds a zero byte, which no process can get");
-      continue;
-    }
     if (!named.value) named.value = look_up(context, named.name);
     put(named);
   }

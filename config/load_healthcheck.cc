@@ -143,8 +143,6 @@ void read_role(const Field& f, CheckDraft& d) {
   read_enum(f.context, "role", f.value(), d.spec.role);
 }
 
-constexpr std::string_view kLaterKey = "this version does not have it yet; remove it";
-
 constexpr Key<CheckDraft> kOwnKeys[] = {
     {"on_unhealthy", read_check_on_unhealthy},
     {"max_starting", read_max_starting},
@@ -153,13 +151,32 @@ constexpr Key<CheckDraft> kOwnKeys[] = {
     {"jitter", read_check_jitter},
     {"mode", read_mode},
     {"role", read_role},
-    {"http", nullptr, kLaterKey},
-    {"tcp", nullptr, kLaterKey},
-    {"grpc", nullptr, kLaterKey},
+    {"http", read_http_check},
+    {"tcp", read_tcp_check},
+    {"grpc", read_grpc_check},
 };
 
 void read_own(const Field& f, CheckDraft& d) {
   read_map(f.context, f.value(), "healthcheck.x-keepwell", kOwnKeys, d);
+}
+
+constexpr std::string_view kOneTarget = "every check has a target of its own";
+
+constexpr Key<CheckDraft> kDefaultOwnKeys[] = {
+    {"on_unhealthy", read_check_on_unhealthy},
+    {"max_starting", read_max_starting},
+    {"success_threshold", read_success_threshold},
+    {"initial_delay", read_initial_delay},
+    {"jitter", read_check_jitter},
+    {"mode", read_mode},
+    {"role", read_role},
+    {"http", nullptr, kOneTarget},
+    {"tcp", nullptr, kOneTarget},
+    {"grpc", nullptr, kOneTarget},
+};
+
+void read_default_own(const Field& f, CheckDraft& d) {
+  read_map(f.context, f.value(), "x-keepwell.defaults.healthcheck.x-keepwell", kDefaultOwnKeys, d);
 }
 
 constexpr Key<CheckDraft> kHealthcheckKeys[] = {
@@ -179,7 +196,7 @@ constexpr Key<CheckDraft> kDefaultKeys[] = {
     {"retries", read_retries},
     {"start_period", read_start_period},
     {"start_interval", read_start_interval},
-    {"x-keepwell", read_own},
+    {"x-keepwell", read_default_own},
     {"test", nullptr, "every service has a test of its own"},
     {"disable", nullptr, "leave out healthcheck where a service needs none"},
 };
@@ -198,9 +215,9 @@ constexpr Key<CheckDraft> kCheckKeys[] = {
     {"jitter", read_check_jitter},
     {"mode", read_mode},
     {"role", read_role},
-    {"http", nullptr, kLaterKey},
-    {"tcp", nullptr, kLaterKey},
-    {"grpc", nullptr, kLaterKey},
+    {"http", read_http_check},
+    {"tcp", read_tcp_check},
+    {"grpc", read_grpc_check},
 };
 
 // A check that has what the file's defaults say. Their mistakes were reported when the defaults
@@ -214,6 +231,29 @@ CheckDraft from_defaults(LoadContext& context, const Place& place) {
   d.start_interval_place.reset();
   d.place = place;
   return d;
+}
+
+// What the check is: a command, or one of http, tcp and grpc. MAP is where its keys stand, OWN
+// where http, tcp and grpc may stand.
+void check_target(LoadContext& context, const Node& map, const Node* own, const CheckDraft& d) {
+  const Node* test = map.find("test");
+  std::size_t kinds = 0;
+  for (std::string_view kind : {"http", "tcp", "grpc"}) {
+    if (own != nullptr && own->find(kind) != nullptr) ++kinds;
+  }
+  if (kinds > 1) {
+    context.report.error(own->place, "http, tcp and grpc are different checks; keep one of them");
+  }
+  if (kinds == 0 && test == nullptr) {
+    bool is_healthcheck = d.spec.name == kHealthcheckName;
+    context.report.error(d.place, (is_healthcheck ? "healthcheck" : "check " + d.spec.name) +
+                                      " has no test; write test: [\"CMD\", program, ...]");
+  }
+  if (d.net_place && test != nullptr) {
+    context.report.warning(
+        test->place,
+        "test has no effect beside " + std::string(name_of(d.spec.kind)) + "; remove one of them");
+  }
 }
 
 void check_draft(LoadContext& context, const CheckDraft& d) {
@@ -242,8 +282,8 @@ void read_healthcheck(const Field& f, ServiceDraft& draft) {
                                                     " has no effect, since the healthcheck is "
                                                     "switched off; remove it");
     }
-  } else if (f.value().find("test") == nullptr) {
-    f.context.report.error(d.place, "healthcheck has no test; write test: [\"CMD\", program, ...]");
+  } else {
+    check_target(f.context, f.value(), f.value().find("x-keepwell"), d);
   }
   check_draft(f.context, d);
   draft.healthcheck = std::move(d);
@@ -260,10 +300,10 @@ void read_checks(const Field& f, ServiceDraft& draft) {
                              "check name " + quoted(entry.key) + " cannot be used; choose another");
     }
     read_map(f.context, entry.value, "check " + entry.key, kCheckKeys, d);
-    if (entry.value.is_mapping() && (entry.value.find("test") == nullptr || d.disabled)) {
-      f.context.report.error(entry.key_place, "check " + entry.key +
-                                                  " has no test; write test: [\"CMD\", program, "
-                                                  "...]");
+    if (entry.value.is_mapping()) check_target(f.context, entry.value, &entry.value, d);
+    if (d.disabled) {
+      f.context.report.error(entry.key_place,
+                             "check " + entry.key + " tests NONE; remove the check instead");
     }
     check_draft(f.context, d);
     draft.checks.push_back(std::move(d));
@@ -273,6 +313,7 @@ void read_checks(const Field& f, ServiceDraft& draft) {
 void finish_checks(LoadContext& context, ServiceDraft& draft) {
   (void)context;
   auto add = [&draft](CheckDraft& d) {
+    if (d.spec.kind != ProbeKind::exec) d.spec.test.clear();
     if (d.on_unhealthy) {
       d.spec.on_unhealthy = *d.on_unhealthy;
     } else if (draft.on_unhealthy) {

@@ -82,6 +82,7 @@ class YamlWriter {
   void text_if(std::string_view key, std::string_view value) {
     if (!value.empty()) text(key, value);
   }
+  void flag(std::string_view key, bool value) { raw(key, value ? "true" : "false"); }
   void flag_if(std::string_view key, bool value) {
     if (value) raw(key, "true");
   }
@@ -108,7 +109,57 @@ class YamlWriter {
   std::size_t indent_ = 0;
 };
 
+void print_http(YamlWriter& w, const HttpCheck& http) {
+  w.open("http");
+  w.text("scheme", http.scheme);
+  w.text("host", http.host);
+  w.number("port", http.port);
+  w.text("path", http.path);
+  w.text("method", http.method);
+  if (!http.headers.empty()) {
+    std::vector<std::string> headers;
+    for (const auto& [name, value] : http.headers) headers.push_back(name + "=" + value);
+    w.list("headers", headers);
+  }
+  std::vector<std::string> statuses;
+  for (const auto& [low, high] : http.statuses) {
+    statuses.push_back(std::to_string(low) + "-" + std::to_string(high));
+  }
+  w.list("status", statuses);
+  w.text_if("body", http.body_regex);
+  w.open("tls");
+  w.flag("verify", http.tls_verify);
+  w.text_if("server_name", http.tls_server_name);
+  w.close();
+  w.close();
+}
+
+void print_tcp(YamlWriter& w, const TcpCheck& tcp) {
+  w.open("tcp");
+  w.text("host", tcp.host);
+  w.number("port", tcp.port);
+  w.text_if("send", tcp.send);
+  w.text_if("expect", tcp.expect);
+  w.close();
+}
+
+void print_grpc(YamlWriter& w, const GrpcCheck& grpc) {
+  w.open("grpc");
+  w.text("host", grpc.host);
+  w.number("port", grpc.port);
+  w.text_if("service", grpc.service);
+  if (grpc.tls) {
+    w.open("tls");
+    w.flag("verify", grpc.tls_verify);
+    w.close();
+  }
+  w.close();
+}
+
 void print_own_check_keys(YamlWriter& w, const CheckSpec& check) {
+  if (check.kind == ProbeKind::http) print_http(w, check.http);
+  if (check.kind == ProbeKind::tcp) print_tcp(w, check.tcp);
+  if (check.kind == ProbeKind::grpc) print_grpc(w, check.grpc);
   w.raw("on_unhealthy", name_of(check.on_unhealthy));
   if (check.max_starting) w.duration("max_starting", *check.max_starting);
   if (check.success_threshold != 1) w.number("success_threshold", check.success_threshold);
@@ -119,7 +170,7 @@ void print_own_check_keys(YamlWriter& w, const CheckSpec& check) {
 }
 
 void print_timing(YamlWriter& w, const CheckSpec& check) {
-  w.list("test", check.test);
+  if (check.kind == ProbeKind::exec) w.list("test", check.test);
   w.duration("interval", check.interval);
   w.duration("timeout", check.timeout);
   w.number("retries", check.retries);

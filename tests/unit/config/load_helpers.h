@@ -14,6 +14,7 @@ struct LoadInput {
   std::vector<std::string> profiles{};
   std::vector<std::string> overrides{};
   bool lenient = false;
+  bool net_checks = true;
 };
 
 inline Loaded load_text(const std::string& compose, LoadInput input = {}) {
@@ -24,6 +25,7 @@ inline Loaded load_text(const std::string& compose, LoadInput input = {}) {
   options.environment = input.environment;
   options.profiles = input.profiles;
   options.lenient = input.lenient;
+  options.net_checks = input.net_checks;
   options.read_file = [files = input.files](const std::string& path,
                                             std::size_t limit) -> Result<std::string> {
     auto found = files.find(path);

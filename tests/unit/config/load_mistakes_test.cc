@@ -82,6 +82,7 @@ TEST_CASE("mistakes in single keys") {
        "4:15: error: an item of command must be a single value, not a list"},
       {"    command: {a: b}\n", "4:14: error: command must be a list, not a map"},
       {"    command: a > b\n", "no shell runs it"},
+      {"    command: [\"a\\0\"]\n", "4:15: error: here is a zero byte"},
       {"    command: x\n    entrypoint: \"'\"\n", "entrypoint: cannot split"},
       {"    command: echo $1\n", "write $$ for a plain $"},
       {"    command: ${NO:?ask the boss}\n",
@@ -195,6 +196,34 @@ TEST_CASE("mistakes in health checks") {
   std::string quiet = listing(load_text(one_service(
       "    command: x\n    restart: always\n    healthcheck: { test: t, retries: 1 }\n")));
   CHECK(quiet.empty());
+}
+
+TEST_CASE("mistakes in checks without a process") {
+  auto said = [](const std::string& check, bool net_checks = true) {
+    LoadInput input;
+    input.net_checks = net_checks;
+    return listing(load_text(
+        one_service("    command: x\n    x-keepwell: { checks: { a: { " + check + " } } }\n"),
+        input));
+  };
+  CHECK_THAT(said("tcp: 1", false), ContainsSubstring("key tcp is not supported"));
+  CHECK_THAT(said("tcp: {}"), ContainsSubstring("tcp has no port"));
+  CHECK_THAT(said("tcp: 70000"), ContainsSubstring("port \"70000\" is out of range"));
+  CHECK_THAT(said("tcp: { port: 1, host: db }"), ContainsSubstring("write localhost or an IP"));
+  CHECK_THAT(said("tcp: 1, grpc: 2"), ContainsSubstring("keep one of them"));
+  CHECK_THAT(said("tcp: 1, test: x"), ContainsSubstring("warning: test has no effect beside tcp"));
+  CHECK_THAT(said("http: { statuses: 200 }"), ContainsSubstring("did you mean status?"));
+  CHECK_THAT(said("http: { status: 99 }"), ContainsSubstring("status \"99\" is none"));
+  CHECK_THAT(said("http: { status: 300-200 }"), ContainsSubstring("is none"));
+  CHECK_THAT(said("http: { path: x }"), ContainsSubstring("begin with /"));
+  CHECK_THAT(said("http: { headers: { A: \"b\\nC: d\" } }"), ContainsSubstring("cannot be sent"));
+  CHECK_THAT(said("http: { method: get }"), ContainsSubstring("in capitals"));
+  for (const char* url :
+       {"127.0.0.1", "ftp://127.0.0.1", "http://db/", "http://127.0.0.1:x", "http://127.0.0.1:0",
+        "http://[::1", "http://[::1]x", "http://", "http://["}) {
+    INFO(url);
+    CHECK_THAT(said("http: '" + std::string(url) + "'"), ContainsSubstring("no address that can"));
+  }
 }
 
 TEST_CASE("mistakes between services") {

@@ -192,6 +192,54 @@ TEST_CASE("x-keepwell.checks adds checks beside the healthcheck") {
   CHECK_FALSE(s.retries_given);
 }
 
+TEST_CASE("checks without a process: http, tcp and grpc, short and long") {
+  ServiceSpec s = service(R"(    command: x
+    healthcheck: { retries: 1, x-keepwell: { http: "https://[::1]:8443/ready?x=1" } }
+    x-keepwell:
+      checks:
+        long:
+          http:
+            port: 8080
+            host: localhost
+            path: /r
+            method: HEAD
+            headers: { Host: shop, X-A: "1" }
+            status: [200, 300-399]
+            body: "^ok"
+            tls: { verify: false, server_name: shop }
+        short: { http: http://127.0.0.1 }
+        tcp: { tcp: 6379 }
+        talk: { tcp: { port: 6379, host: 10.0.0.1, send: "PING\r\n", expect: +PONG } }
+        grpc: { grpc: 9090 }
+        safe: { grpc: { port: 9090, service: a.B, tls: { verify: no } } }
+)");
+  REQUIRE(s.checks.size() == 7);
+  CHECK(s.checks[0].kind == ProbeKind::http);
+  CHECK(s.checks[0].test.empty());
+  HttpCheck url;
+  url.scheme = "https";
+  url.host = "::1";
+  url.port = 8443;
+  url.path = "/ready?x=1";
+  CHECK(s.checks[0].http == url);
+  HttpCheck full{"HEAD",
+                 "http",
+                 "localhost",
+                 8080,
+                 "/r",
+                 {{"Host", "shop"}, {"X-A", "1"}},
+                 {{200, 200}, {300, 399}},
+                 "^ok",
+                 false,
+                 "shop"};
+  CHECK(s.checks[1].http == full);
+  CHECK(s.checks[2].http == HttpCheck{});
+  CHECK(s.checks[3].tcp == TcpCheck{"127.0.0.1", 6379, "", ""});
+  CHECK(s.checks[4].tcp == TcpCheck{"10.0.0.1", 6379, "PING\r\n", "+PONG"});
+  CHECK(s.checks[5].grpc == GrpcCheck{"127.0.0.1", 9090, "", false, true});
+  CHECK(s.checks[6].grpc == GrpcCheck{"127.0.0.1", 9090, "a.B", true, false});
+}
+
 TEST_CASE("defaults of the file go under each service's own values") {
   ProjectSpec project = load_good(R"(
 services:

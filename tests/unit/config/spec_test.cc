@@ -143,11 +143,28 @@ TEST_CASE("what is printed loads as the same project") {
   ProjectSpec project = full_project();
   project.services[0].checks[0].interval = 1ms;
   project.services[0].checks[1].interval = 1500ms;
+  CheckSpec net;
+  net.name = "http";
+  net.kind = ProbeKind::http;
+  net.http = {"HEAD", "https", "::1", 1, "/x", {{"H", "a=b"}}, {{200, 201}}, "r$", false, "s"};
+  project.services[0].checks.push_back(net);
+  net.name = "tcp";
+  net.kind = ProbeKind::tcp;
+  net.http = {};
+  net.tcp = {"localhost", 2, "s\r\n", "e"};
+  project.services[0].checks.push_back(net);
+  net.name = "grpc";
+  net.kind = ProbeKind::grpc;
+  net.tcp = {};
+  net.grpc = {"127.0.0.1", 3, "svc", true, false};
+  project.services[0].checks.push_back(net);
   std::string printed = print_project(project);
   INFO(printed);
   Loaded loaded = load_text(printed, {.profiles = {"p"}});
   INFO(listing(loaded));
   REQUIRE(loaded.project);
+  project.services[0].retries_given = false;  // not of every check; printed, it is
+  loaded.project->services[0].retries_given = false;
   CHECK(*loaded.project == project);
 }
 

@@ -138,3 +138,11 @@ TEST_CASE("format: raw takes values as they stand") {
   REQUIRE(file.mistakes.size() == 1);
   CHECK(file.mistakes[0].line == 6);
 }
+
+TEST_CASE("an env file with zero bytes is refused as a whole") {
+  for (auto parse : {parse_env_file, parse_raw_env_file}) {
+    EnvFile file = parse(std::string_view("A=1\nB=\0x\n", 9), look_up);
+    CHECK(file.values.empty());
+    CHECK(file.mistakes.size() == 1);
+  }
+}
