@@ -60,7 +60,7 @@ void RuntimeFinder::try_next() {
   finding.runtime.name = std::filesystem::path(candidate).filename();
   finding.runtime.path = find_program(candidate);
   finding.runtime.state_root = options_.state_root;
-  if (finding.runtime.path.empty()) return verdict(false, "not found on PATH");
+  if (finding.runtime.path.empty()) return verdict(false, "cannot find " + candidate);
   try_version();
 }
 

@@ -129,6 +129,7 @@ class Stage {
     engine->remove(order_in.container.id);
   }
 
+  ProbeId next_probe() { return next_probe_++; }
   void number_from(unsigned id) { next_id_ = id; }
 
   Loop& loop;
@@ -415,6 +416,41 @@ void out_of_memory(Stage& stage) {
     std::fprintf(stderr, "  oom: code %d, not told as an OOM kill\n", exited->code);
   CHECK(exited && exited->oom_killed);
   stage.engine->remove(order.container.id);
+
+  // One that survives the kill of another of its processes.
+  StartOrder survivor =
+      stage.order("oom-survivor", {"/bin/sh", "-c", "tail /dev/zero; exec sleep 1000"},
+                  [](ServiceSpec& spec) { spec.memory_bytes = 16 << 20; });
+  CHECK(stage.start(survivor));
+  CHECK(stage.wait_container<ContainerOom>(survivor, seconds(20)).has_value());
+  stage.end(survivor);
+}
+
+void connections(Stage& stage) {
+  StartOrder order = stage.order(
+      "served", {"/bin/sh", "-c", "while :; do echo hi | nc -l -p 7777 -s 127.0.0.1; done"});
+  CHECK(stage.start(order));
+  auto tcp = [&](std::uint16_t port, const std::string& expect) {
+    auto check = std::make_shared<CheckSpec>();
+    check->kind = ProbeKind::tcp;
+    check->tcp.port = port;
+    check->tcp.expect = expect;
+    ProbeOrder probe{.id = stage.next_probe(), .container = order.container, .check = check};
+    stage.engine->start_probe(probe);
+    return probe.id;
+  };
+  std::optional<ProbeEnded> ended;
+  for (int i = 0; i < 50 && (!ended || ended->how == ProbeEnded::How::refused);
+       ++i)  // it is still starting
+    ended = stage.wait_probe(tcp(7777, "hi"));
+  CHECK(ended && ended->how == ProbeEnded::How::exited && ended->code == 0);
+  ended = stage.wait_probe(tcp(7778, ""));
+  CHECK(ended && ended->how == ProbeEnded::How::refused && ended->code != 0);
+  ProbeId waits = tcp(7777, "never said");
+  stage.engine->kill_probe(waits);
+  ended = stage.wait_probe(waits);
+  CHECK(ended && ended->how == ProbeEnded::How::killed);
+  stage.end(order);
 }
 
 void process_services(Stage& stage) {
@@ -537,6 +573,7 @@ int agent(const std::string& dir) {
                                          {"pausing", pausing},
                                          {"exec sessions", exec_sessions},
                                          {"out of memory", out_of_memory},
+                                         {"connections", connections},
                                          {"process services", process_services},
                                          {"parallel starts", parallel_starts},
                                          {"crash of the agent", before_the_crash}}) {
@@ -567,7 +604,7 @@ bool make_rootfs(const std::string& rootfs) {
   chmod((rootfs + "/tmp").c_str(), 01777);
   std::filesystem::copy_file(busybox, rootfs + "/bin/busybox");
   for (const char* name : {"sh", "sleep", "true", "id", "pwd", "echo", "cat", "yes", "setsid",
-                           "tail", "touch", "stty", "tty"})
+                           "tail", "touch", "stty", "tty", "nc"})
     std::filesystem::create_symlink("busybox", rootfs + "/bin/" + name);
   std::ofstream(rootfs + "/etc/passwd") << "root:x:0:0:root:/root:/bin/sh\n";
   std::ofstream(rootfs + "/etc/group") << "root:x:0:\n";

@@ -117,6 +117,7 @@ class Keepwell:
         self.log_path = self.dir / "log"
         self.port = free_port()
         self.process = None
+        self.log = None
         self.seen = {}
         self.args = list(args)
         self.env = dict(os.environ, KEEPWELL_HOST=f"unix://{self.run_dir}/keepwell.sock", **(env or {}))
@@ -143,7 +144,7 @@ class Keepwell:
     def start(self, wait=True):
         """keepwell run, in the background; with WAIT until the API answers."""
         assert self.process is None
-        self.log = open(self.log_path, "ab")
+        self.log = self.log or open(self.log_path, "ab")
         self.process = subprocess.Popen(
             [BIN / "keepwell", "run", "-f", self.file, "--run-dir", self.run_dir, "--data-dir", self.data_dir, *self.args],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=self.env, cwd=self.dir, start_new_session=True)
@@ -185,7 +186,6 @@ class Keepwell:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"keepwell did not end within {seconds} s\n{self.log_text()}") from None
         self.process = None
-        self.log.close()
         return code
 
     def close(self):
@@ -200,6 +200,8 @@ class Keepwell:
                         pass
         finally:
             self.kill_all_seen()
+            if self.log is not None:
+                self.log.close()
             self.clean()
 
     def kill_all_seen(self):
@@ -309,7 +311,11 @@ class Keepwell:
     # ---- waiting
 
     def wait_state(self, name, status, seconds=20.0):
-        return wait_until(f"{name} is {status}", lambda: self.state(name)["Status"] == status, seconds)
+        def reached():
+            state = self.state(name)
+            # A container that is being started is shown as running, without a pid yet.
+            return state["Status"] == status and (status != "running" or state["Pid"] != 0)
+        return wait_until(f"{name} is {status}", reached, seconds)
 
     def wait_health(self, name, status, seconds=20.0):
         return wait_until(f"{name} is {status}", lambda: self.health(name) == status, seconds)
@@ -343,13 +349,13 @@ class Follower:
 def busybox(command, **more):
     """A service that runs COMMAND (a script for sh) in a busybox container."""
     keepwell = {"rootfs": rootfs("busybox"), **more.pop("x-keepwell", {})}
-    return {"x-keepwell": keepwell, "command": ["sh", "-c", command], "stop_grace_period": "1s", **more}
+    return {"x-keepwell": keepwell, "command": ["sh", "-c", command.replace("$", "$$")], "stop_grace_period": "1s", **more}
 
 
 def process(command, **more):
     """The same as a plain process."""
     keepwell = {"runtime": "process", **more.pop("x-keepwell", {})}
-    return {"x-keepwell": keepwell, "command": ["sh", "-c", command], "stop_grace_period": "1s", **more}
+    return {"x-keepwell": keepwell, "command": ["sh", "-c", command.replace("$", "$$")], "stop_grace_period": "1s", **more}
 
 
 def main():
