@@ -20,13 +20,17 @@ say() { printf '%s\n' "$*"; }
 # ---- prepare
 
 . config/packages.sh
-install_packages "${keepwell_build_packages[@]}" "${keepwell_run_packages[@]}"
-say "building (build/release)"
-build_log=$(mktemp)
-{ cmake --preset release && cmake --build --preset release --target keepwell keepwell-keeper keepwell-logger keepwell-enter; } \
-  >"$build_log" 2>&1 || { tail -n 40 "$build_log"; rm -f "$build_log"; say "cannot build; see above" >&2; exit 1; }
-rm -f "$build_log"
-keepwell=$PWD/build/release/bin/keepwell
+install_packages "${keepwell_run_packages[@]}"
+# KEEPWELL_BIN: programs that are built already.
+if [ -z "${KEEPWELL_BIN:-}" ]; then
+  install_packages "${keepwell_build_packages[@]}"
+  say "building (build/release)"
+  build_log=$(mktemp)
+  { cmake --preset release && cmake --build --preset release --target keepwell keepwell-keeper keepwell-logger keepwell-enter; } \
+    >"$build_log" 2>&1 || { tail -n 40 "$build_log"; rm -f "$build_log"; say "cannot build; see above" >&2; exit 1; }
+  rm -f "$build_log"
+fi
+keepwell=${KEEPWELL_BIN:-$PWD/build/release/bin}/keepwell
 
 containers_work() { [ "$(id -u)" = 0 ] && "$keepwell" doctor >/dev/null 2>&1; }
 if containers_work; then
@@ -119,7 +123,7 @@ mark "$service is healthy again"
 
 say
 say "--- events"
-cat "$work/events"
+sed -E 's/ ([0-9a-f]{12})[0-9a-f]{52} / \1 /; s/com\.docker\.[^,]*, //g; s/image=[^,]*, //' "$work/events"
 say
 say "--- http://$KEEPWELL_METRICS/metrics"
 exec 3<>"/dev/tcp/127.0.0.1/$port" || give_up "nothing listens on $KEEPWELL_METRICS"
