@@ -427,8 +427,8 @@ void out_of_memory(Stage& stage) {
 }
 
 void connections(Stage& stage) {
-  StartOrder order = stage.order(
-      "served", {"/bin/sh", "-c", "while :; do echo hi | nc -l -p 7777 -s 127.0.0.1; done"});
+  StartOrder order =
+      stage.order("served", {"/bin/sh", "-c", "while :; do echo hi | nc -l -p 7777; done"});
   CHECK(stage.start(order));
   auto tcp = [&](std::uint16_t port, const std::string& expect) {
     auto check = std::make_shared<CheckSpec>();
@@ -440,9 +440,13 @@ void connections(Stage& stage) {
     return probe.id;
   };
   std::optional<ProbeEnded> ended;
-  for (int i = 0; i < 50 && (!ended || ended->how == ProbeEnded::How::refused);
-       ++i)  // it is still starting
+  for (Instant end = Loop::now().mono + seconds(5);
+       Loop::now().mono < end;) {  // it is still starting
     ended = stage.wait_probe(tcp(7777, "hi"));
+    if (!ended || ended->how != ProbeEnded::How::refused) break;
+  }
+  if (ended && ended->code != 0)
+    std::fprintf(stderr, "  tcp: %d %s\n", static_cast<int>(ended->how), ended->error.c_str());
   CHECK(ended && ended->how == ProbeEnded::How::exited && ended->code == 0);
   ended = stage.wait_probe(tcp(7778, ""));
   CHECK(ended && ended->how == ProbeEnded::How::refused && ended->code != 0);

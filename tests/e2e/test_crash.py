@@ -42,7 +42,7 @@ class AgentKilled(unittest.TestCase):
                 streak = now
             kw.wait_state("ends", "exited")
             self.assertEqual(kw.state("ends")["ExitCode"], 42)
-            actions = [e["Action"] for e in kw.events("--filter", "container=web")]
+            actions = [e["Action"] for e in kw.events("--filter", "container=e2e-web-1")]
             self.assertEqual(actions.count("start"), 1)
             self.assertEqual(actions.count("health_status: healthy"), 1)
             self.assertNotIn("die", actions)

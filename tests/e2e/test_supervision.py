@@ -85,8 +85,8 @@ class Policies(unittest.TestCase):
         with e2e.Keepwell({"services": {"sick": e2e.busybox("exit 1", restart="always")}}) as kw:
             e2e.wait_until("five restarts", lambda: kw.inspect("sick")["RestartCount"] >= 5)
             e2e.wait_until("five starts are told", lambda: sum(
-                e["Action"] == "start" for e in kw.events("--filter", "container=sick")) >= 6)
-            events = [e for e in kw.events("--filter", "container=sick") if e["Action"] in ("die", "start")]
+                e["Action"] == "start" for e in kw.events("--filter", "container=e2e-sick-1")) >= 6)
+            events = [e for e in kw.events("--filter", "container=e2e-sick-1") if e["Action"] in ("die", "start")]
             waits = []
             for die, start in zip(events, events[1:]):
                 if die["Action"] == "die" and start["Action"] == "start":
