@@ -2,6 +2,7 @@
 // become healthy, and that nobody waits for himself.
 #include <algorithm>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "config/draft.h"
 
@@ -167,9 +168,15 @@ class DependencyCheck {
 
 void read_depends_on(const Field& f, ServiceDraft& d) {
   if (f.value().is_sequence()) {
+    std::unordered_set<std::string> seen;
     for (const Node& item : f.value().items) {
       std::string name;
       if (!read_text(f.context, "an item of depends_on", item, name)) continue;
+      if (!seen.insert(name).second) {
+        f.context.report.error(
+            item.place, "depends_on names " + quoted(name) + " a second time; keep one of them");
+        continue;
+      }
       d.spec.depends_on.push_back({.service = std::move(name)});
       d.dependency_places.push_back(item.place);
     }

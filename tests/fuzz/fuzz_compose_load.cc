@@ -21,6 +21,7 @@ Loaded load_text(const std::string& compose, const std::string& env) {
   options.files = {"/p/compose.yaml"};
   options.environment = {{"HOME", "/root"}, {"EMPTY", ""}};
   options.profiles = {"*"};
+  options.net_checks = true;
   options.read_file = [&](const std::string& path, std::size_t limit) -> Result<std::string> {
     if (path == "/p/compose.yaml") return compose;
     if (path == "/p/.env" || path == "/p/env") return env.substr(0, limit);

@@ -132,6 +132,8 @@ TEST_CASE("mistakes in single keys") {
       {"    command: x\n    depends_on: { db: { } }\n", "depends_on.db has no condition"},
       {"    command: x\n    depends_on: { web: { condition: service_ok } }\n",
        "condition \"service_ok\" is not known"},
+      {"    command: x\n    depends_on: [a, a]\n",
+       "5:21: error: depends_on names \"a\" a second time"},
       {"    command: x\n    depends_on: [web]\n", "depends_on goes in a circle: web -> web"},
       {"    command: x\n    x-keepwel: {}\n", "did you mean x-keepwell?"},
       {"    command: x\n    x-keepwell: { rootf: x }\n",
