@@ -30,6 +30,7 @@ Container::Container(EngineContext& context, std::string id)
       id_(std::move(id)),
       cgroup_timer_(context.loop),
       freeze_timer_(context.loop),
+      oom_watch_(context.loop),
       alive_(std::make_shared<bool>(true)) {}
 
 Container::~Container() { *alive_ = false; }
@@ -90,6 +91,14 @@ void Container::came_up(bool adopted, std::uint64_t start_ticks) {
       frozen_ = *found;
     }
   }
+  if (context_->cgroups && order_.spec->memory_bytes > 0) {
+    Status watched = oom_watch_.start(*context_->cgroups, id_, [this] {
+      if (phase_ == Phase::running) context_->emit(ContainerOom{order_.container});
+    });
+    if (!watched)
+      context_->warn(order_.name + ": " + watched.error().text +
+                     "; out-of-memory kills are seen at exit only");
+  }
   Now now = Loop::now();
   std::shared_ptr<bool> alive = alive_;
   ContainerRef ref = order_.container;
@@ -119,6 +128,7 @@ void Container::exited(const ExitRecord& record) {
   }
   bool oom = context_->cgroups && read_oom_kills(*context_->cgroups, id_) > run_.oom_kills;
   phase_ = Phase::cleaning;
+  context_->on_container_exit(order_.container);
   std::shared_ptr<bool> alive = alive_;
   tell_exit(record, oom && record.signal == SIGKILL);
   if (*alive) clean({});
@@ -220,6 +230,7 @@ void Container::clean(std::function<void()> on_clean) {
   phase_ = Phase::cleaning;
   on_clean_ = std::move(on_clean);
   freeze_timer_.stop();
+  oom_watch_.stop();
   frozen_ = false;
   run_.pidfd.reset();
   run_.process.reset();

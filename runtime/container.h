@@ -18,6 +18,7 @@
 #include "runtime/engine_context.h"
 #include "runtime/enter_process.h"
 #include "runtime/oci_start.h"
+#include "runtime/oom_watch.h"
 #include "runtime/timer.h"
 
 namespace keepwell {
@@ -118,6 +119,7 @@ class Container {
   std::function<void()> on_clean_;
   int cgroup_tries_ = 0;
   Timer cgroup_timer_, freeze_timer_;
+  OomWatch oom_watch_;
   int next_leaf_ = 1;
   std::shared_ptr<bool> alive_;
 };

@@ -59,6 +59,8 @@ class EngineContext {
   std::map<std::string, InheritedChild> inherited_children;
   std::map<std::string, ExitRecord> inherited_exits;
 
+  std::function<void(const ContainerRef&)> on_container_exit;  // its probes are to end
+
   Loop& loop;
   KeeperClient& keeper;
   LinuxEngineOptions options;

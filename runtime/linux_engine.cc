@@ -8,6 +8,7 @@
 #include "runtime/engine_context.h"
 #include "runtime/exec_session.h"
 #include "runtime/oci/rootfs.h"
+#include "runtime/probe_connection.h"
 #include "runtime/probe_process.h"
 
 namespace keepwell {
@@ -37,7 +38,11 @@ Result<std::unique_ptr<LinuxEngine>> LinuxEngine::open(Loop& loop, KeeperClient&
                                                        LinuxEngineOptions options) {
   auto context = std::make_unique<EngineContext>(loop, keeper, std::move(options));
   if (Status opened = context->open(); !opened) return fail(opened.error());
-  return std::unique_ptr<LinuxEngine>(new LinuxEngine(std::move(context)));
+  std::unique_ptr<LinuxEngine> engine(new LinuxEngine(std::move(context)));
+  engine->context_->on_container_exit = [self = engine.get()](const ContainerRef& ref) {
+    self->end_probes_of(ref);
+  };
+  return engine;
 }
 
 Container& LinuxEngine::container(const std::string& id) {
@@ -94,20 +99,36 @@ void LinuxEngine::start_probe(const ProbeOrder& order) {
     });
     return;
   }
-  auto made = probes_.emplace(order.id, std::make_unique<ProbeProcess>(*context_, *found, order));
+  if (order.check->kind == ProbeKind::exec)
+    begin_probe(probes_, *found, order);
+  else
+    begin_probe(connections_, *found, order);
+}
+
+template <class Probe>
+void LinuxEngine::begin_probe(std::map<ProbeId, std::unique_ptr<Probe>>& probes, Container& in,
+                              const ProbeOrder& order) {
+  auto made = probes.emplace(order.id, std::make_unique<Probe>(*context_, in, order));
   KW_CHECK(made.second);
-  made.first->second->start([this, id = order.id](ProbeEnded ended) {
-    std::unique_ptr<ProbeProcess> over = std::move(probes_.at(id));
-    probes_.erase(id);
-    // It is in the middle of calling us.
-    context_->later([over = std::shared_ptr<ProbeProcess>(std::move(over))] {});
+  made.first->second->start([this, &probes, id = order.id](ProbeEnded ended) {
+    std::shared_ptr<Probe> over = std::move(probes.at(id));
+    probes.erase(id);
+    context_->later([over] {});  // it is in the middle of calling us
     context_->emit(std::move(ended));
   });
 }
 
 void LinuxEngine::kill_probe(ProbeId probe) {
-  auto found = probes_.find(probe);
-  if (found != probes_.end()) found->second->kill();
+  if (auto found = probes_.find(probe); found != probes_.end()) return found->second->kill();
+  if (auto found = connections_.find(probe); found != connections_.end())
+    found->second->end(ProbeEnded::How::killed);
+}
+
+void LinuxEngine::end_probes_of(const ContainerRef& ref) {
+  for (auto& [id, probe] : probes_)
+    if (probe->container() == ref) probe->container_ended();
+  for (auto& [id, connection] : connections_)
+    if (connection->container() == ref) connection->end(ProbeEnded::How::container_gone);
 }
 
 void LinuxEngine::clean_leftovers(const std::set<std::string>& known) {

@@ -26,6 +26,7 @@ class EngineContext;
 class ExecSession;
 class KeeperClient;
 class Loop;
+class ProbeConnection;
 class ProbeProcess;
 struct ExecSessionOrder;
 struct ExecSessionHandlers;
@@ -87,10 +88,15 @@ class LinuxEngine final : public Engine {
   explicit LinuxEngine(std::unique_ptr<EngineContext> context);
   Container* find(const ContainerRef& ref) const;
   Container& container(const std::string& id);
+  template <class Probe>
+  void begin_probe(std::map<ProbeId, std::unique_ptr<Probe>>& probes, Container& in,
+                   const ProbeOrder& order);
+  void end_probes_of(const ContainerRef& ref);
 
   std::unique_ptr<EngineContext> context_;
   std::map<std::string, std::unique_ptr<Container>> containers_;
   std::map<ProbeId, std::unique_ptr<ProbeProcess>> probes_;
+  std::map<ProbeId, std::unique_ptr<ProbeConnection>> connections_;
 };
 
 }  // namespace keepwell

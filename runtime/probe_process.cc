@@ -120,13 +120,21 @@ void ProbeProcess::kill() {
   });
 }
 
+void ProbeProcess::container_ended() {
+  container_ended_ = !program_over_;
+  kill();
+}
+
 void ProbeProcess::program_ended(const ExitRecord& record) {
   program_over_ = true;
   ended_.code = record.status();
   ended_.cpu = record.user_cpu + record.system_cpu;
   ended_.max_rss_bytes = record.rss_bytes_max;
   ended_.how = ProbeEnded::How::exited;
-  if (record.signal == SIGKILL && killed_) ended_.how = ProbeEnded::How::killed;
+  if (record.signal == SIGKILL && container_ended_)
+    ended_.how = ProbeEnded::How::container_gone;
+  else if (record.signal == SIGKILL && killed_)
+    ended_.how = ProbeEnded::How::killed;
   // When a container's first process ends, the kernel kills all others first. So a probe that was
   // killed by nobody we know of may be the first sign of that, and waits for the second one.
   unexplained_kill_ = record.signal == SIGKILL && !killed_ && ended_.error.empty();

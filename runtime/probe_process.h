@@ -29,6 +29,10 @@ class ProbeProcess {
   // Kills all of it. Idempotent.
   void kill();
 
+  // Its container has ended, so it ends too; how it ends says so, unless its own program had
+  // returned.
+  void container_ended();
+
   const ContainerRef& container() const { return order_.container; }
 
  private:
@@ -53,7 +57,8 @@ class ProbeProcess {
   FdWatch leaf_watch_;
   Instant give_up_at_{};
   ProbeEnded ended_;
-  bool killed_ = false, program_over_ = false, finishing_ = false, unexplained_kill_ = false;
+  bool killed_ = false, program_over_ = false, finishing_ = false, unexplained_kill_ = false,
+       container_ended_ = false;
 };
 
 }  // namespace keepwell
