@@ -193,7 +193,18 @@ inline Outcome run_plan(const ExecPlanBase& base, const ExecRequest& request,
   return outcome;
 }
 
-inline int run_command(const std::string& command) { return std::system(command.c_str()); }
+// Like system(), which however makes glibc's own signals ignored, and runc hands that on.
+inline int run_command(const std::string& command) {
+  pid_t pid = ::fork();
+  if (pid == 0) {
+    ::execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
+    ::_exit(127);
+  }
+  int status = -1;
+  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  return status;
+}
 
 inline bool can_make_containers() {
   static bool can = ::geteuid() == 0 && run_command("runc --version >/dev/null 2>&1") == 0;
