@@ -89,6 +89,13 @@ void Checkers::check_counted(const Step& step, const ContainerStatus& after,
       complain(after, "a probe was killed before its time, and counted");
     }
   }
+  // By then its timeout, or the guard of its start, was overdue by more than we may forgive us.
+  const Duration enough =
+      probe.check->timeout + seconds(30) + std::max<Duration>(kLatenessMax, check.spec->interval);
+  if (last_stall_ && last_stall_->length > enough && probe.ordered < last_stall_->from &&
+      step.now.mono >= last_stall_->from + last_stall_->length) {
+    complain(after, "a result from a time in which nobody looked was counted");
+  }
   const std::string run = "run " + std::to_string(after.run);
   if (check.log.empty() || (check.log.back().output.find(run) == std::string::npos &&
                             check.log.back().output.find("timed out") != 0)) {

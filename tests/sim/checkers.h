@@ -52,7 +52,8 @@ class Checkers {
   // A client asked; it is owed one reply.
   void asked(std::uint64_t request, const Command& command) { open_[request] = command; }
   void agent_died() { open_.clear(); }
-  void stalled(Instant now) { last_stall_ = now; }
+  // The agent stood still from FROM for LENGTH.
+  void stalled(Instant from, Duration length) { last_stall_ = {from, length}; }
 
   // All is well now: what should run does, and nobody waits.
   void all_well(const Supervisor& supervisor, const FakeEngine& engine);
@@ -112,7 +113,11 @@ class Checkers {
   std::map<std::uint64_t, Command> open_;
   std::set<std::string> unanswered_;  // adoptions
   std::set<std::string> pausing_;
-  std::optional<Instant> last_stall_;
+  struct Stall {
+    Instant from{};
+    Duration length{0};
+  };
+  std::optional<Stall> last_stall_;
 };
 
 }  // namespace keepwell

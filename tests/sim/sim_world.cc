@@ -121,9 +121,10 @@ void SimWorld::world_event() {
   } else if (is(faults_.keeper_deaths)) {
     agent_dies(true);
   } else if (is(faults_.stalls)) {
-    checkers_.stalled(now_.mono);
+    const Duration length = random_.between(milliseconds(100), minutes(2));
+    checkers_.stalled(now_.mono, length);
     if (options_.trace) std::printf("%s a stall\n", stamp(now_).c_str());
-    pass_time(random_.between(milliseconds(100), minutes(2)));
+    pass_time(length);
   } else if (is(faults_.wall_steps)) {
     now_.wall += random_.between(-hours(30), hours(30));
     engine_.set_now(now_);
