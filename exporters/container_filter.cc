@@ -34,20 +34,24 @@ bool has(const std::vector<std::string>& list, const std::string& word) {
 
 tl::unexpected<Error> invalid(const std::string& text) { return fail(Errc::invalid, text); }
 
+tl::unexpected<Error> bad_value(const char* key, const std::string& value, const char* what,
+                                const char* words) {
+  return invalid(std::string("invalid filter '") + key + "=" + value + "': invalid value for " +
+                 what + " (" + value + "): must be one of " + words);
+}
+
 Status check_words(const Filters& filters) {
   for (const auto& [key, values] : filters.values) {
     if (!one_of(kKeys, key)) return invalid("invalid filter '" + key + "'");
   }
   for (const std::string& value : filters.of("status")) {
     if (one_of(kStates, value)) continue;
-    return invalid("invalid filter 'status=" + value + "': invalid value for state (" + value +
-                   "): must be one of created, running, paused, restarting, removing, exited, "
-                   "dead");
+    return bad_value("status", value, "state",
+                     "created, running, paused, restarting, removing, exited, dead");
   }
   for (const std::string& value : filters.of("health")) {
     if (one_of(kHealths, value)) continue;
-    return invalid("invalid filter 'health=" + value + "': invalid value for health (" + value +
-                   "): must be one of none, starting, healthy, unhealthy");
+    return bad_value("health", value, "health", "none, starting, healthy, unhealthy");
   }
   return {};
 }

@@ -6,7 +6,7 @@
 namespace keepwell {
 namespace {
 
-constexpr std::size_t kTextMax = 64 * 1024;
+constexpr std::size_t kTextMax = 65536;
 constexpr std::size_t kValuesMax = 256;
 constexpr int kDepthMax = 3;  // {"key": {"value": true}} is two
 

@@ -176,7 +176,10 @@ ordered_json healthcheck_object(const ServiceSpec& spec) {
 std::vector<std::string> environment_of(const ServiceSpec& spec, const RuntimeFacts& facts) {
   if (!facts.environment.empty()) return facts.environment;
   std::vector<std::string> all;
-  for (const auto& [key, value] : spec.environment) all.push_back(key + "=" + value);
+  all.reserve(spec.environment.size());
+  for (const auto& [key, value] : spec.environment) {
+    all.emplace_back(key).append("=").append(value);
+  }
   return all;
 }
 
@@ -327,7 +330,7 @@ std::string status_text(const ContainerStatus& c, Now now) {
     return human_duration(at ? now.wall - *at : Duration{0});
   };
   const std::string code = std::to_string(shown_exit_code(c));
-  const std::string up = "Up " + ago(c.started);
+  std::string up = "Up " + ago(c.started);
   if (c.state == ServiceState::paused) return up + " (Paused)";
   if (restarting(c)) {
     // Until the old run has ended, what counts is when its restart was decided.

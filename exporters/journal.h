@@ -17,7 +17,7 @@
 namespace keepwell {
 
 inline constexpr int kJournalVersion = 1;
-inline constexpr std::size_t kJournalLineMax = 64 * 1024;
+inline constexpr std::size_t kJournalLineMax = 65536;
 
 // With its newline, and valid UTF-8. At most kJournalLineMax bytes: longer attribute values are
 // cut, marked "...".

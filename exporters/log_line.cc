@@ -8,7 +8,7 @@
 namespace keepwell {
 namespace {
 
-constexpr std::size_t kStoredLineMax = 64 * 1024;
+constexpr std::size_t kStoredLineMax = 65536;
 constexpr std::size_t kHeadMax = 64;  // time, stream and tag of a stored line
 
 // Takes the text up to the next space, and the space.
@@ -79,6 +79,7 @@ void append_frame(std::string& out, std::uint8_t stream, std::string_view payloa
 std::string log_details(const std::vector<std::pair<std::string, std::string>>& attributes) {
   if (attributes.empty()) return {};
   std::vector<std::string> words;
+  words.reserve(attributes.size());
   for (const auto& [key, value] : attributes) {
     words.push_back(query_escape(key) + "=" + query_escape(value));
   }
