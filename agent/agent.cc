@@ -193,6 +193,9 @@ ApiContext Agent::context() {
   api.pids = [this](const ContainerStatus& status) -> Result<std::vector<int>> {
     return engine_->pids(status.id);
   };
+  api.exec = [this](const ExecSessionOrder& order, ExecSessionHandlers handlers) {
+    return engine_->exec(order, std::move(handlers));
+  };
   return api;
 }
 

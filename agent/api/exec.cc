@@ -73,8 +73,10 @@ Result<ExecSpec> read_exec_spec(const json& body, int minor) {
   Result<std::string> keys = parse_detach_keys(spec.detach_keys);
   if (!keys) return fail(keys.error());
   spec.detach_sequence = std::move(*keys);
-  const Status user = check_user_spec(spec.user);
-  if (!user) return fail(Errc::invalid, user.error().text);
+  if (!spec.user.empty()) {
+    const Status user = check_user_spec(spec.user);
+    if (!user) return fail(Errc::invalid, user.error().text);
+  }
   return spec;
 }
 
