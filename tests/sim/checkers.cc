@@ -403,7 +403,8 @@ void Checkers::check_well(const Supervisor& supervisor, const FakeEngine& engine
                           const ContainerStatus& container) {
   const Ledger& ledger = ledgers_[container.id];
   const auto* host = engine.host(container.id);
-  const bool runs = host != nullptr && host->phase == FakeEngine::Host::Phase::running;
+  const bool runs = host != nullptr && (host->phase == FakeEngine::Host::Phase::running ||
+                                        host->phase == FakeEngine::Host::Phase::starting);
   const bool told_soon = host != nullptr && host->held;  // its end is on the way
   if (runs != live(container.state) && !told_soon)
     complain(container, "its state is not what really is");

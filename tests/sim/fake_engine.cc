@@ -226,8 +226,18 @@ void FakeEngine::end(Host& host, const std::string& id, const Happening& happeni
                               .oom_killed = happening.oom};
   for (const auto& [probe_id, probe] : probes_) {
     if (probe.container.id != id) continue;
-    end_probe_at(probe_id, random_.between(Duration{0}, milliseconds(50)),
-                 ended_as(probe_id, ProbeEnded::How::container_gone));
+    // It may have ended by itself a moment earlier, and the news of it may take its time.
+    ProbeEnded gone = ended_as(probe_id, ProbeEnded::How::container_gone);
+    if (probe.started && random_.chance(faults_.probe_ends_as_killed)) {
+      gone.how = ProbeEnded::How::exited;
+      gone.code = random_.between(0, 1);
+      gone.output = "run " + std::to_string(host.run);
+      gone.output_bytes = gone.output.size();
+    }
+    end_probe_at(probe_id,
+                 random_.chance(faults_.late_news) ? random_.between(seconds(1), seconds(25))
+                                                   : random_.between(Duration{0}, milliseconds(50)),
+                 std::move(gone));
   }
   if (host.asked) report_of(host, host.exit);
 }
