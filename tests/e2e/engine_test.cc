@@ -501,10 +501,10 @@ struct Left {
 };
 Left left_orders(Stage& stage) {
   stage.number_from(0xdef000);  // the same in both agents
-  return {
-      stage.order("stays", {"/bin/sleep", "1000"}),
-      stage.order("ends", {"/bin/sh", "-c", "while [ ! -e /tmp/go ]; do sleep 0.02; done; exit 9"}),
-      stage.order("stranger", {"/bin/sleep", "1000"})};
+  return {stage.order("stays", {"/bin/sleep", "1000"}),
+          stage.order("ends", {"/bin/sh", "-c",
+                               "while [ ! -e /tmp/go ]; do sleep 0.02; done; sleep 0.5; exit 9"}),
+          stage.order("stranger", {"/bin/sleep", "1000"})};
 }
 
 void before_the_crash(Stage& stage) {
@@ -514,8 +514,7 @@ void before_the_crash(Stage& stage) {
   std::vector<int> pids = stage.engine->pids(left.stays.container.id);
   CHECK(pids.size() == 1);
   std::ofstream(stage.dir + "/failures") << failures << " " << (pids.empty() ? 0 : pids[0]);
-  auto go = stage.wait_probe(
-      stage.probe(left.ends, {"CMD-SHELL", "(sleep 0.3; true) >/dev/null 2>&1; touch /tmp/go"}));
+  auto go = stage.wait_probe(stage.probe(left.ends, {"CMD-SHELL", "touch /tmp/go"}));
   CHECK(go && go->code == 0);
   std::raise(SIGKILL);
 }
