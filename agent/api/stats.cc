@@ -38,7 +38,7 @@ class StatsFollower {
       Result<ContainerStats> sample = call_.api->sample(**container);
       if (sample) now = std::move(*sample);
     }
-    const std::string name = "/" + (*container)->name;
+    const std::string& name = (*container)->name;
     if (!stream_) {
       if (now && !previous_) {
         previous_ = std::move(now);
@@ -83,7 +83,7 @@ void get_stats(const ApiCall& call) {
       Result<ContainerStats> sample = call.api->sample(*container);
       if (sample) now = std::move(*sample);
     }
-    respond_json(call, stats_json(container->id, "/" + container->name, now, std::nullopt));
+    respond_json(call, stats_json(container->id, container->name, now, std::nullopt));
     return;
   }
   auto follower = std::make_shared<StatsFollower>(call, container->id, stream);

@@ -86,7 +86,7 @@ void add_check(const Commands& c) {
       c.app.add_subcommand("check", "report every mistake of a Compose file; exit code 2 if any");
   auto options = std::make_shared<CheckOptions>();
   add_project_options(command, options->file);
-  command->add_flag("--print", options->print, "print the effective configuration as JSON");
+  command->add_flag("--print", options->print, "print the effective configuration, as a Compose file");
   command->callback(
       [options, &action = c.action] { action = [options] { return check_command(*options); }; });
 }

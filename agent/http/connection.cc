@@ -371,7 +371,11 @@ bool Connection::write(std::string_view bytes) {
 void Connection::end() {
   if (phase_ == Phase::hijacked) {
     if (std::exchange(ended_, true)) return;
-    if (!holding_) linger();
+    if (holding_) {
+      detach();  // the exchange may go; what it wrote still waits here
+    } else {
+      linger();
+    }
     return;
   }
   if (chunked_answer_ && !headless_) stream_->write(kLastChunk);

@@ -233,6 +233,17 @@ TEST_CASE(
   held.reset();
 }
 
+TEST_CASE("what was written before a hijacked exchange was ended and dropped still arrives") {
+  Fixture f([&](const ExchangePtr& exchange) {
+    exchange->hijack({101, "", {}});
+    exchange->write("cannot be executed");
+    exchange->end();
+  });
+  const UniqueFd client = f.connect();
+  Fixture::send(client, "POST /e HTTP/1.1\r\nHost: x\r\n\r\n");
+  CHECK_THAT(f.receive(client, ""), ContainsSubstring("cannot be executed"));
+}
+
 TEST_CASE("a hijacking client that vanishes after its half-close is noticed") {
   ExchangePtr held;
   bool ended = false, closed = false;
