@@ -6,8 +6,11 @@
 #include <utility>
 
 #include "agent/api/api.h"
+#include "agent/cli/files.h"
 #include "agent/driver.h"
 #include "agent/log.h"
+#include "agent/source_file.h"
+#include "config/diff.h"
 #include "config/spec_json.h"
 #include "exporters/metrics_text.h"
 #include "runtime/host_info.h"
@@ -144,7 +147,7 @@ void Agent::feed_watchdog(Duration period) {
 
 void Agent::on_signal(int signal) {
   if (signal == SIGHUP) {
-    log_warning("SIGHUP: reload with `keepwell reload`");
+    reload_from_files();
     return;
   }
   if (accepted_->on_exit == OnExit::leave) {
@@ -273,29 +276,59 @@ Result<ContainerStats> Agent::sample(const ContainerStatus& status) const {
 }
 
 void Agent::reload(const std::string& body, const std::function<void(Status)>& on_done) {
-  ++stats_.config_reloads_total;
-  auto refuse = [&](const Error& error) {
-    ++stats_.config_reload_failures_total;
-    log_error(error.text + "; nothing was changed");
-    on_done(fail(error));
-  };
   Result<ProjectSpec> project = project_from_json(body);
-  if (!project) return refuse(project.error().with("cannot reload"));
-  if (project->run_dir != accepted_->run_dir || project->data_dir != accepted_->data_dir ||
-      project->metrics.listen != accepted_->metrics.listen) {
-    return refuse({Errc::invalid,
-                   "cannot reload: run_dir, data_dir and metrics.listen change only with a restart "
-                   "of keepwell"});
+  on_done(project ? accept(std::move(*project)) : refuse(project.error().with("cannot reload")));
+}
+
+// SIGHUP: the files of `keepwell run`, read again; nobody waits for the answer but the log.
+void Agent::reload_from_files() {
+  Result<ConfigSource> source = load_source(accepted_->run_dir);
+  if (!source) {
+    (void)refuse(source.error());
+    return;
   }
-  if (Status saved = store_.save_project(*project); !saved) {
+  Result<LoadOptions> options = load_options(source->file, source->run_dir, source->data_dir);
+  if (!options) {
+    (void)refuse(options.error());
+    return;
+  }
+  Loaded loaded = load_project(*options);
+  for (const Diagnostic& diagnostic : loaded.diagnostics) {
+    diagnostic.error ? log_error(to_string(diagnostic)) : log_warning(to_string(diagnostic));
+  }
+  if (loaded.project) {
+    (void)accept(std::move(*loaded.project));
+  } else {
+    (void)refuse({Errc::invalid, "cannot reload " + accepted_->file + ": it has mistakes"});
+  }
+}
+
+Status Agent::refuse(const Error& error) {
+  ++stats_.config_reloads_total;
+  ++stats_.config_reload_failures_total;
+  log_error(error.text + "; nothing was changed");
+  return fail(error);
+}
+
+Status Agent::accept(ProjectSpec project) {
+  ProjectDiff diff = diff_projects(*accepted_, project);
+  if (!diff.fixed.empty()) {
+    return refuse({Errc::invalid, "cannot reload: " + diff.fixed.front() +
+                                      " changes only when keepwell is stopped and run again"});
+  }
+  if (Status saved = store_.save_project(project); !saved) {
     return refuse(saved.error().with("cannot reload"));
   }
-  accepted_ = std::make_shared<const ProjectSpec>(std::move(*project));
+  ++stats_.config_reloads_total;
+  accepted_ = std::make_shared<const ProjectSpec>(std::move(project));
   open_log(accepted_->log);
   stats_.config_last_reload = Loop::now().wall;
-  driver_->submit(Configure{accepted_});
+  for (const ServiceDiff& service : diff.services) {
+    log_info("reload: " + service.service + ": " + to_string(service.change));
+  }
   log_info("reloaded: " + std::to_string(accepted_->services.size()) + " services");
-  on_done({});
+  driver_->submit(Configure{accepted_});
+  return {};
 }
 
 }  // namespace keepwell

@@ -54,6 +54,9 @@ class Agent {
   std::string metrics(const std::string& accept, std::string& content_type);
   Result<ContainerStats> sample(const ContainerStatus& status) const;
   void reload(const std::string& body, const std::function<void(Status)>& on_done);
+  void reload_from_files();
+  Status accept(ProjectSpec project);
+  Status refuse(const Error& error);
 
   Loop& loop_;
   StateStore store_;

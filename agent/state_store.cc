@@ -59,7 +59,12 @@ Status StateStore::save_project(const ProjectSpec& project) {
 }
 
 Result<ProjectSpec> StateStore::load_project(std::vector<std::string>& problems) const {
-  std::string path = run_state_ + "/project.json";
+  return read_project(run_state_.substr(0, run_state_.rfind('/')), problems);
+}
+
+Result<ProjectSpec> StateStore::read_project(const std::string& run_dir,
+                                             std::vector<std::string>& problems) {
+  std::string path = run_dir + "/state/project.json";
   StateFileRead read = read_state_file(path);
   problems.insert(problems.end(), read.problems.begin(), read.problems.end());
   if (!read.body) {

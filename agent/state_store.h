@@ -28,6 +28,9 @@ class StateStore {
   // The accepted configuration. Written by `run` and by a reload.
   Status save_project(const ProjectSpec& project);
   Result<ProjectSpec> load_project(std::vector<std::string>& problems) const;
+  // The same for who only wants to look, and makes no directories.
+  static Result<ProjectSpec> read_project(const std::string& run_dir,
+                                          std::vector<std::string>& problems);
 
   // Everything that earlier agents left. From an earlier boot, a container has its intent, its
   // counters and its id; it has no process, and its Instants are reset.

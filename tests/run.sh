@@ -12,7 +12,7 @@ packages=("${keepwell_build_packages[@]}" "${keepwell_run_packages[@]}" "${keepw
 [ "$preset" != fuzz ] || packages+=(clang-16)
 install_packages "${packages[@]}"
 
-cmake --preset "$preset"
+cmake --preset "$preset" -DBUILD_TESTING=ON
 cmake --build --preset "$preset"
 
 # Root file systems of the end-to-end tests. One that cannot be made (no network, say) makes its tests

@@ -5,6 +5,7 @@
 
 #include "agent/cli/client_commands.h"
 #include "agent/cli/commands.h"
+#include "agent/cli/reload.h"
 
 namespace keepwell {
 namespace {
@@ -86,7 +87,8 @@ void add_check(const Commands& c) {
       c.app.add_subcommand("check", "report every mistake of a Compose file; exit code 2 if any");
   auto options = std::make_shared<CheckOptions>();
   add_project_options(command, options->file);
-  command->add_flag("--print", options->print, "print the effective configuration, as a Compose file");
+  command->add_flag("--print", options->print,
+                    "print the effective configuration, as a Compose file");
   command->callback(
       [options, &action = c.action] { action = [options] { return check_command(*options); }; });
 }
@@ -111,6 +113,21 @@ void add_agent(const Commands& c) {
   command->add_option("--listen-fd", options->listen_fd);
   command->callback(
       [options, &action = c.action] { action = [options] { return agent_command(*options); }; });
+}
+
+void add_reload(const Commands& c) {
+  CLI::App* command = c.app.add_subcommand(
+      "reload", "read the Compose file again and apply what changed; a bad file changes nothing");
+  add_place_options(command, c.globals);
+  auto options = std::make_shared<ReloadOptions>();
+  command->add_flag("--dry-run", options->dry_run, "only print what would change");
+  add_format_option(command, options->json);
+  command->callback([options, c] {
+    c.action = [options, &globals = c.globals] {
+      options->place = globals.place;
+      return reload_command(*options);
+    };
+  });
 }
 
 // ---- clients: looking
@@ -278,6 +295,7 @@ void add_all(const Commands& c) {
   add_lifecycle(c, "unpause", "let paused containers go on", false, false);
   add_top(c);
   add_doctor(c);
+  add_reload(c);
   add_version(c);
   add_agent(c);
 }

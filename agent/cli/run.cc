@@ -5,6 +5,7 @@
 
 #include "agent/cli/commands.h"
 #include "agent/cli/files.h"
+#include "agent/source_file.h"
 #include "agent/state_store.h"
 #include "runtime/launch.h"
 #include "runtime/listener.h"
@@ -50,7 +51,7 @@ Error become_keeper(const ProjectSpec& project, const Programs& programs, const 
   return become(programs.keeper, argv, {lock.get(), listener.get()});
 }
 
-Error run(const ProjectSpec& project) {
+Error run(const ProjectSpec& project, const ConfigSource& source) {
   Result<Programs> programs = find_programs();
   if (!programs) return programs.error();
   // Whoever may connect to the socket must be able to reach it.
@@ -65,6 +66,7 @@ Error run(const ProjectSpec& project) {
   Result<StateStore> store = StateStore::open(project.run_dir, project.data_dir);
   if (!store) return store.error();
   if (Status saved = store->save_project(project); !saved) return saved.error();
+  if (Status saved = save_source(project.run_dir, source); !saved) return saved.error();
   return become_keeper(project, *programs, *lock, *listener);
 }
 
@@ -78,7 +80,15 @@ int run_command(const RunOptions& options) {
   }
   std::optional<ProjectSpec> project = load_and_report(*load);
   if (!project) return 2;
-  print_error(run(*project));
+  ConfigSource source{options.file, load->run_dir.value_or(""), load->data_dir.value_or("")};
+  source.file.files.clear();
+  for (const std::string& file : load->files) {
+    source.file.files.push_back(file == "-" ? file : absolute_path(file));
+  }
+  if (!source.file.project_directory.empty()) {
+    source.file.project_directory = absolute_path(source.file.project_directory);
+  }
+  print_error(run(*project, source));
   return 1;
 }
 
