@@ -167,8 +167,14 @@ void Supervisor::command_kill(Container& container, const Command& command) {
                    fail(Errc::conflict, "cannot kill container: " + status.name + ": container " +
                                             status.id + " is not running"));
     }
-    status.stopped_by_hand = true;
     container.waiters.push_back({Waiter::kEnded, command.request});
+    if (status.state == ServiceState::stopping || status.state == ServiceState::restarting) {
+      status.stopped_by_hand = status.state == ServiceState::stopping;
+      status.stop_deadline = now_.mono;  // it ends anyhow, only sooner
+      container.stop_grace = Duration{0};
+      return save(container);
+    }
+    status.stopped_by_hand = true;
     stop(container, ServiceState::stopping, StopCause::by_hand, 0, Duration{0});
     status.by_kill = true;
     return;

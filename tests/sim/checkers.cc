@@ -318,9 +318,11 @@ bool dependency_met(const Dependency& dependency, const Supervisor& supervisor,
     if (other->spec->name != dependency.service) continue;
     any = true;
     const bool runs = other->state == ServiceState::running || other->state == ServiceState::paused;
-    const bool done = other->state == ServiceState::exited && other->exit_known &&
-                      other->error.empty() && !other->stopped_by_hand;
-    if (dependency.condition == DependencyCondition::started && (runs || done)) continue;
+    const bool done =
+        other->state == ServiceState::exited && other->exit_known && other->error.empty();
+    if (dependency.condition == DependencyCondition::started &&
+        (runs || (done && !other->stopped_by_hand)))
+      continue;
     if (dependency.condition == DependencyCondition::healthy && runs &&
         other->health == Health::healthy) {
       continue;

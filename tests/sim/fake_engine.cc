@@ -113,12 +113,13 @@ std::optional<EngineEvent> FakeEngine::apply(Happening& happening) {
   } else if (host.phase == Host::Phase::running && happening.kind == Kind::exit) {
     end(host, happening.id, happening);
   } else if (happening.kind == Kind::freeze || happening.kind == Kind::thaw) {
-    freeze_or_thaw(host, ref, happening.kind, for_this_agent);
+    if (for_this_agent) freeze_or_thaw(host, ref, happening.kind);
   }
   return std::nullopt;
 }
 
-void FakeEngine::freeze_or_thaw(Host& host, const ContainerRef& ref, Kind kind, bool tell) {
+// An order that had no effect yet when its agent died has none.
+void FakeEngine::freeze_or_thaw(Host& host, const ContainerRef& ref, Kind kind) {
   std::string error;
   if (host.phase != Host::Phase::running) {
     error = "not running";
@@ -129,7 +130,6 @@ void FakeEngine::freeze_or_thaw(Host& host, const ContainerRef& ref, Kind kind, 
     const bool was_frozen = std::exchange(host.frozen, kind == Kind::freeze);
     if (was_frozen && !host.frozen && host.signalled) obey_stop(host, ref.id);
   }
-  if (!tell) return;
   if (kind == Kind::freeze) {
     report_of(host, ContainerPaused{ref, error});
   } else {

@@ -104,7 +104,7 @@ class FakeEngine final : public Engine {
   void report_of(Host& host, EngineEvent event);
   std::optional<EngineEvent> apply(Happening& happening);
   std::optional<EngineEvent> deliver(EngineEvent event);
-  void freeze_or_thaw(Host& host, const ContainerRef& ref, Kind kind, bool tell);
+  void freeze_or_thaw(Host& host, const ContainerRef& ref, Kind kind);
   void come_up(Host& host, const std::string& id);
   void plan_life(Host& host, const std::string& id);
   void end(Host& host, const std::string& id, const Happening& happening);
