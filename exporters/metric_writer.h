@@ -8,6 +8,7 @@
 #include <initializer_list>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "exporters/agent_stats.h"
 #include "exporters/container_status.h"

@@ -1,5 +1,7 @@
 #include "exporters/log_line.h"
 
+#include <algorithm>
+
 #include "exporters/time_text.h"
 #include "exporters/utf8.h"
 #include "fixtures.h"
