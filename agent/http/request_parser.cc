@@ -15,6 +15,8 @@ namespace http = boost::beast::http;
 // The line of a chunk's size, its extensions, and the trailer, which are all thrown away.
 constexpr std::size_t kFramingBytesMax = 16 * 1024;
 
+constexpr std::size_t kLastChunkBytes = 5;  // "0\r\n\r\n"
+
 std::string copy(beast::string_view text) { return std::string(text.data(), text.size()); }
 
 }  // namespace
@@ -24,6 +26,12 @@ class RequestParser::Reader : public http::basic_parser<true> {
   Reader(HttpRequest& request, std::string& body) : request_(request), body_(body) {
     header_limit(kHttpHeadBytesMax + 1024);
     body_limit(UINT64_MAX);  // the receiver of the body counts (Beast 1.74 fails on "none")
+  }
+
+  // Whether what comes next is a chunk's header or the trailer, and BYTES are too few for the
+  // shortest way to end: Beast 1.74 asserts that it is not asked about such a piece twice.
+  bool must_wait(std::size_t bytes) const {
+    return chunked() && left_in_chunk_ == 0 && bytes < kLastChunkBytes;
   }
 
  private:
@@ -47,10 +55,13 @@ class RequestParser::Reader : public http::basic_parser<true> {
     body_.append(bytes.data(), bytes.size());
     return bytes.size();
   }
-  void on_chunk_header_impl(std::uint64_t, beast::string_view, beast::error_code&) override {}
+  void on_chunk_header_impl(std::uint64_t size, beast::string_view, beast::error_code&) override {
+    left_in_chunk_ = size;
+  }
   std::size_t on_chunk_body_impl(std::uint64_t, beast::string_view bytes,
                                  beast::error_code&) override {
     body_.append(bytes.data(), bytes.size());
+    left_in_chunk_ -= bytes.size();
     return bytes.size();
   }
   void on_finish_impl(beast::error_code&) override {}
@@ -58,6 +69,7 @@ class RequestParser::Reader : public http::basic_parser<true> {
   HttpRequest& request_;
   std::string& body_;
   bool in_trailer_ = false;
+  std::uint64_t left_in_chunk_ = 0;
 };
 
 RequestParser::RequestParser() = default;
@@ -100,7 +112,8 @@ RequestParser::State RequestParser::read_head() {
 
 RequestParser::State RequestParser::read_body() {
   std::size_t position = 0;
-  while (!reader_->is_done() && position < buffer_.size()) {
+  while (!reader_->is_done() && position < buffer_.size() &&
+         !reader_->must_wait(buffer_.size() - position)) {
     beast::error_code error;
     const std::size_t used = reader_->put(
         boost::asio::const_buffer(buffer_.data() + position, buffer_.size() - position), error);

@@ -84,6 +84,11 @@ TEST_CASE("broken requests fail alike however they were split") {
         "unfinished");
 }
 
+TEST_CASE("an empty chunked body may come in any pieces") {
+  CHECK(same_for_every_split("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+                             "0\r\n\r\n") == "POST /? {};");
+}
+
 TEST_CASE("a chunk header without end is refused") {
   RequestParser parser;
   parser.feed("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
