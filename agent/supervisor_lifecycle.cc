@@ -97,6 +97,8 @@ void Supervisor::on(const ContainerStarted& event) {
     send_stop(container);
   } else if (status.state == ServiceState::running) {
     fresh ? begin_probing(container) : resume_probing(container);
+  } else {
+    end_probing(container);  // found paused: what had been planned waits until it is thawed
   }
   container.adopting = false;
   changed(container);

@@ -119,7 +119,12 @@ void Checkers::check_uncounted(const Step& step, const ContainerStatus& after, c
   const FakeEngine::Probe& probe = step.engine.ended_probe();
   const bool of_service =
       ended.how == ProbeEnded::How::exited || ended.how == ProbeEnded::How::start_failed;
-  if (of_service && !probe.kill_asked && before.state == ServiceState::running &&
+  const bool voided_now =
+      std::any_of(step.actions.begin(), step.actions.end(), [&](const Action& action) {
+        const auto* kill = std::get_if<KillProbe>(&action);
+        return kill != nullptr && kill->probe == ended.probe;
+      });
+  if (of_service && !probe.kill_asked && !voided_now && before.state == ServiceState::running &&
       probe.container.run == after.run && !pausing_.contains(after.id) &&
       !unanswered_.contains(after.id)) {
     const bool still = std::any_of(

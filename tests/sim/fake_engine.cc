@@ -111,7 +111,8 @@ std::optional<EngineEvent> FakeEngine::apply(Happening& happening) {
   if (happening.kind == Kind::come_up) {
     come_up(host, happening.id);
   } else if (host.phase == Host::Phase::running && happening.kind == Kind::exit) {
-    end(host, happening.id, happening);
+    const bool job = host.spec->name.starts_with("job");
+    if (!healed_ || !happening.of_itself || job) end(host, happening.id, happening);
   } else if (happening.kind == Kind::freeze || happening.kind == Kind::thaw) {
     if (for_this_agent) freeze_or_thaw(host, ref, happening.kind);
   }
@@ -140,6 +141,7 @@ void FakeEngine::freeze_or_thaw(Host& host, const ContainerRef& ref, Kind kind) 
 // Nothing goes wrong from now on, and who was sick is well.
 void FakeEngine::heal() {
   faults_ = Faults{};
+  healed_ = true;
   for (auto& [id, host] : hosts_) host.sick_from.reset();
 }
 
@@ -192,6 +194,7 @@ void FakeEngine::plan_life(Host& host, const std::string& id) {
   exit.kind = Kind::exit;
   exit.id = id;
   exit.run = host.run;
+  exit.of_itself = true;
   exit.code = random_.chance(faults_.exit_is_zero) ? 0 : random_.between(1, 3);
   exit.oom = random_.chance(faults_.oom);
   if (exit.oom) {

@@ -90,6 +90,7 @@ class FakeEngine final : public Engine {
     int code = 0;
     int signal = 0;
     bool oom = false;
+    bool of_itself = false;  // an exit that nobody asked for
     ProbeId probe = 0;
     std::vector<EngineEvent> event;  // of a report: one
     ProbeEnded end;
@@ -123,6 +124,7 @@ class FakeEngine final : public Engine {
   Probe ended_probe_;
   std::priority_queue<Happening> timeline_;
   std::uint64_t epoch_ = 0;
+  bool healed_ = false;
   std::uint64_t last_number_ = 0;
   int last_pid_ = 1000;
 };
