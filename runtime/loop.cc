@@ -51,10 +51,9 @@ void Loop::close() {
   // Close callbacks need turns of the loop, and one of them may close something else.
   for (int turns = 0; turns < 16 && uv_run(loop_.get(), UV_RUN_NOWAIT) != 0; ++turns) {
   }
-  if (uv_loop_close(loop_.get()) != 0) {
-    uv_walk(loop_.get(), print_handle, nullptr);
-    KW_CHECK(!"a wrapper outlived its loop");
-  }
+  bool everything_closed = uv_loop_close(loop_.get()) == 0;
+  if (!everything_closed) uv_walk(loop_.get(), print_handle, nullptr);
+  KW_CHECK(everything_closed);
   loop_.reset();
 }
 
