@@ -111,8 +111,8 @@ class TreeBuilder : public YAML::EventHandler {
 
   Place place(const YAML::Mark& mark) const { return {file_, mark.line + 1, mark.column + 1}; }
 
-  [[noreturn]] void refuse(const Place& where, std::string text) {
-    report_.error(where, std::move(text));
+  [[noreturn]] void refuse(const Place& where, std::string_view text) {
+    report_.error(where, text);
     throw Refused{};
   }
 

@@ -35,7 +35,7 @@ void report_unknown_key(LoadContext& context, const Entry& entry, std::string_vi
   } else {
     text += "; remove it";
   }
-  context.report.error(entry.key_place, std::move(text));
+  context.report.error(entry.key_place, text);
 }
 
 void report_unsupported_key(LoadContext& context, const Entry& entry, std::string_view instead) {

@@ -56,8 +56,8 @@ struct Field {
 
   const Node& value() const { return entry.value; }
   const std::string& name() const { return entry.key; }
-  void error(std::string text) const { context.report.error(value().place, std::move(text)); }
-  void warning(std::string text) const { context.report.warning(value().place, std::move(text)); }
+  void error(std::string_view text) const { context.report.error(value().place, text); }
+  void warning(std::string_view text) const { context.report.warning(value().place, text); }
 };
 
 template <class Target>

@@ -140,6 +140,10 @@ class Interpolator {
 
 }  // namespace
 
+std::string unset_variable_text(const std::string& name) {
+  return "variable " + name + " is not set and read as empty; set it, or write ${" + name + ":-}";
+}
+
 Result<Interpolated> interpolate(std::string_view text, const VariableLookup& lookup) {
   if (text.find('$') == std::string_view::npos) return Interpolated{std::string(text), {}};
   Interpolator interpolator(lookup);

@@ -27,6 +27,9 @@ struct Interpolated {
 // Results larger than this are refused: nested defaults could otherwise grow without end.
 inline constexpr std::size_t kInterpolatedBytesMax = std::size_t{1} << 20;
 
+// What to tell about such a name.
+std::string unset_variable_text(const std::string& name);
+
 // Fails with Errc::invalid.
 Result<Interpolated> interpolate(std::string_view text, const VariableLookup& lookup);
 

@@ -46,7 +46,7 @@ void load_dot_env(LoadContext& context) {
   EnvFile env = parse_env_file(*text, lookup);
   int file = context.report.add_file(path);
   for (EnvFileMistake& mistake : env.mistakes) {
-    context.report.error({file, mistake.line, 1}, std::move(mistake.text));
+    context.report.error({file, mistake.line, 1}, mistake.text);
   }
   std::map<std::string, std::string> values;
   for (auto& [name, value] : env.values) values.insert_or_assign(name, std::move(value));
@@ -62,9 +62,7 @@ void interpolate_tree(LoadContext& context, const VariableLookup& lookup, Node& 
       return;
     }
     for (const std::string& name : result->unset) {
-      context.report.warning(
-          node.place,
-          "variable " + name + " is not set and read as empty; set it, or write ${" + name + ":-}");
+      context.report.warning(node.place, unset_variable_text(name));
     }
     node.text = std::move(result->text);
   }

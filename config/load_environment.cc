@@ -61,13 +61,10 @@ void load_env_file(const Field& f, const Node& node, ServiceDraft& d) {
   if (!file.mistakes.empty() || !file.unset.empty()) {
     int number = f.context.report.add_file(path);
     for (EnvFileMistake& mistake : file.mistakes) {
-      f.context.report.error({number, mistake.line, 1}, std::move(mistake.text));
+      f.context.report.error({number, mistake.line, 1}, mistake.text);
     }
     for (const std::string& name : file.unset) {
-      f.context.report.warning({number, 0, 0}, "variable " + name +
-                                                   " is not set and read as empty; set it, or "
-                                                   "write ${" +
-                                                   name + ":-}");
+      f.context.report.warning({number, 0, 0}, unset_variable_text(name));
     }
   }
   for (auto& [name, value] : file.values) {

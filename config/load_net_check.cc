@@ -95,8 +95,10 @@ void read_headers(const Field& f, HttpDraft& d) {
   std::vector<NamedValue> headers;
   if (!read_named_values(f.context, "headers", f.value(), headers)) return;
   for (NamedValue& header : headers) {
-    bool bad_name = header.name.empty() || has_control(header.name) ||
-                    header.name.find_first_of(" :") != std::string::npos;
+    constexpr std::string_view kToken =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~";
+    bool bad_name =
+        header.name.empty() || header.name.find_first_not_of(kToken) != std::string::npos;
     if (bad_name || has_control(header.value.value_or(""))) {
       f.context.report.error(header.place, "header " + quoted(header.name) +
                                                " cannot be sent; write NAME: value on one line");

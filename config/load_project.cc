@@ -94,6 +94,7 @@ void read_project(LoadContext& context, const Node& root, const std::vector<std:
   }
   if (!expect_map(context, *top.services, "services")) return;
   std::vector<ServiceDraft> drafts;
+  drafts.reserve(top.services->entries.size());
   for (const Entry& entry : top.services->entries) {
     drafts.push_back(read_service(context, entry));
   }

@@ -81,10 +81,8 @@ void merge_maps(Node& base, Node later) {
 
 void merge_value(std::string_view key, Node& base, Node later) {
   if (later.is_null()) return;
-  if (has_two_forms(key) && base.kind != later.kind) {
-    make_map(key, base);
-    make_map(key, later);
-  } else if (has_two_forms(key) && key != "depends_on") {
+  // Two lists of services stay a list; everything else with two forms is merged by name.
+  if (has_two_forms(key) && (key != "depends_on" || base.kind != later.kind)) {
     make_map(key, base);
     make_map(key, later);
   }

@@ -117,11 +117,16 @@ void print_http(YamlWriter& w, const HttpCheck& http) {
   w.text("path", http.path);
   w.text("method", http.method);
   if (!http.headers.empty()) {
-    std::vector<std::string> headers;
-    for (const auto& [name, value] : http.headers) headers.push_back(name + "=" + value);
+    std::vector<std::string> headers;  // a list, since a name may come twice
+    headers.reserve(http.headers.size());
+    for (const auto& [name, value] : http.headers) {
+      headers.push_back(name);
+      headers.back() += "=" + value;
+    }
     w.list("headers", headers);
   }
   std::vector<std::string> statuses;
+  statuses.reserve(http.statuses.size());
   for (const auto& [low, high] : http.statuses) {
     statuses.push_back(std::to_string(low) + "-" + std::to_string(high));
   }
@@ -175,7 +180,9 @@ void print_timing(YamlWriter& w, const CheckSpec& check) {
   w.duration("timeout", check.timeout);
   w.number("retries", check.retries);
   w.duration("start_period", check.start_period);
-  if (check.start_period.count() != 0) w.duration("start_interval", check.start_interval);
+  if (check.start_period.count() != 0 || check.start_interval != CheckSpec{}.start_interval) {
+    w.duration("start_interval", check.start_interval);
+  }
 }
 
 void print_healthcheck(YamlWriter& w, const ServiceSpec& s) {
