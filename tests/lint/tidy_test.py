@@ -34,8 +34,8 @@ BANNED = [
     (r"std::(jthread|thread|async)\b", r"tests/", "the loop: one thread per process"),
     (r"\buv_(fs_\w+|queue_work|getaddrinfo|getnameinfo)\s*\(", r"^$", "a plain call: libuv would start threads"),
     (r"(?<!\w)getaddrinfo\s*\(", r"^$", "an IP literal"),
-    # logger_test.cc waits for a random instant at which to kill.
-    (r"\bsleep_for\b|(?<![_\w.])u?sleep\s*\(", r"tests/unit/runtime/logger_test\.cc$", "a Timer, or a deadline on the loop"),
+    # logger_test.cc waits for a random instant at which to kill; attacker.cc is what is tested.
+    (r"\bsleep_for\b|(?<![_\w.])u?sleep\s*\(", r"tests/unit/runtime/(logger_test|attacker)\.cc$", "a Timer, or a deadline on the loop"),
     (r"\b(TODO|FIXME|XXX|HACK)\b", r"^$", "an issue, or the thing itself"),
     (r"\b(pkill|killall)\b", r"^$", "the pid that you started"),
     (r"\busing namespace std;", r"^$", "std:: in front of the name"),
