@@ -1,5 +1,6 @@
 #include "runtime/container.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -25,12 +26,17 @@ constexpr Duration kFreezeTimeout = std::chrono::seconds(5);
 
 }  // namespace
 
+std::string terminal_name(const ContainerRef& ref) {
+  return "tty " + ref.id + " " + std::to_string(ref.run);
+}
+
 Container::Container(EngineContext& context, std::string id)
     : context_(&context),
       id_(std::move(id)),
       cgroup_timer_(context.loop),
       freeze_timer_(context.loop),
       oom_watch_(context.loop),
+      terminal_(context.loop),
       alive_(std::make_shared<bool>(true)) {}
 
 Container::~Container() { *alive_ = false; }
@@ -78,6 +84,7 @@ void Container::launched(Launched result) {
   run_.spawn_id = result.spawn_id;
   run_.base = std::move(result.base);
   run_.payload_cgroups = std::move(result.payload_cgroups);
+  if (result.terminal) keep_terminal(std::move(result.terminal));
   came_up(false, result.start_ticks);
 }
 
@@ -209,6 +216,44 @@ void Container::poll_frozen(const ContainerRef& ref, bool frozen, Duration waite
       });
 }
 
+// ---- terminal and input
+
+void Container::keep_terminal(UniqueFd master) {
+  context_->keeper.keep_fd(terminal_name(order_.container), master.get(), "", false);
+  start_terminal(std::move(master));
+}
+
+void Container::start_terminal(UniqueFd master) {
+  std::string fifo =
+      order_.spec->logging.driver == "none" ? "" : context_->bundle_dir(id_) + "/stdout";
+  Status started = terminal_.start(std::move(master), fifo);
+  if (!started) context_->warn(order_.name + ": " + started.error().text + "; its output is lost");
+}
+
+Result<UniqueFd> Container::open_stdin() {
+  if (phase_ != Phase::running)
+    return fail(Errc::conflict, "cannot write to " + order_.name + ": it is not running");
+  if (order_.spec->tty) {
+    UniqueFd copy(terminal_.open() ? fcntl(terminal_.master(), F_DUPFD_CLOEXEC, 3) : -1);
+    if (!copy)
+      return fail(Errc::unavailable,
+                  "cannot write to " + order_.name + ": its terminal did not survive its keeper");
+    return copy;
+  }
+  if (!order_.spec->stdin_open)
+    return fail(Errc::unsupported, "cannot write to " + order_.name + ": it has no stdin_open");
+  std::string path = context_->bundle_dir(id_) + "/stdin";
+  UniqueFd opened(::open(path.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW));
+  if (!opened) return fail_errno("cannot open " + path);
+  return opened;
+}
+
+Status Container::resize(int rows, int columns) {
+  if (!terminal_.open())
+    return fail(Errc::unsupported, "cannot resize: " + order_.name + " has no terminal");
+  return terminal_.resize(rows, columns);
+}
+
 std::string Container::log_path() const { return log_place().log_path; }
 
 LogStreamPlace Container::log_place() const {
@@ -234,6 +279,8 @@ void Container::clean(std::function<void()> on_clean) {
   frozen_ = false;
   run_.pidfd.reset();
   run_.process.reset();
+  terminal_.finish();
+  if (order_.spec && order_.spec->tty) context_->keeper.drop_fd(terminal_name(order_.container));
   if (order_.spec)
     drop_log_streams(context_->keeper, id_, order_.container.run);
   else

@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/container_terminal.h"
 #include "runtime/engine_context.h"
 #include "runtime/enter_process.h"
 #include "runtime/oci_start.h"
@@ -22,6 +23,9 @@
 #include "runtime/timer.h"
 
 namespace keepwell {
+
+// Name of its terminal's master at the keeper.
+std::string terminal_name(const ContainerRef& ref);
 
 class Container {
  public:
@@ -54,6 +58,10 @@ class Container {
   pid_t pid() const { return run_.pid; }
   std::string log_path() const;
 
+  // The container's standard input, open for writing. Errc::unsupported without stdin_open and tty.
+  Result<UniqueFd> open_stdin();
+  Status resize(int rows, int columns);
+
   // A cgroup of its own for a probe of check NAME, the same one each time while it stays clean;
   // null where this host has none. Give it back with release_leaf().
   Result<std::shared_ptr<CgroupLeaf>> take_leaf(const std::string& name);
@@ -84,6 +92,8 @@ class Container {
   };
 
   void launch();
+  void keep_terminal(UniqueFd master);
+  void start_terminal(UniqueFd master);
   void launch_oci();
   void launch_process();
   Status spawn_process();
@@ -120,6 +130,7 @@ class Container {
   int cgroup_tries_ = 0;
   Timer cgroup_timer_, freeze_timer_;
   OomWatch oom_watch_;
+  ContainerTerminal terminal_;
   int next_leaf_ = 1;
   std::shared_ptr<bool> alive_;
 };

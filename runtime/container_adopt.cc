@@ -86,6 +86,15 @@ Status Container::adopt_running(pid_t pid, UniqueFd pidfd, SpawnId spawn_id) {
     Result<std::vector<UniqueFd>> payload = open_payload_cgroups(context_->cgroups->layout, pid);
     if (payload) run_.payload_cgroups = std::move(*payload);
   }
+  if (order_.spec->tty) {
+    context_->keeper.fetch_fd(
+        terminal_name(order_.container),
+        [this, alive = alive_, ref = order_.container](Result<UniqueFd> master) {
+          if (!*alive || !is(ref) || phase_ != Phase::running) return;
+          if (master) return start_terminal(std::move(*master));
+          context_->warn(order_.name + ": its terminal is gone: " + master.error().text);
+        });
+  }
   Status logs = adopt_log_streams(context_->keeper, log_place(), order_.spec->logging);
   if (!logs) context_->warn(order_.name + ": " + logs.error().text);
   return {};

@@ -2,6 +2,7 @@
 // where we may make one, its own session, and the same log streams and exit road as a container.
 #include <fcntl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include "runtime/container.h"
@@ -87,13 +88,30 @@ Status Container::spawn_process() {
   enter.request.argv = spec.argv();
   enter.request.user = spec.user;
   enter.stdio = {context_->null.get(), streams->out.get(), streams->err.get()};
+  enter.request.tty = spec.tty;
+  UniqueFd tty_ours, tty_theirs, input;
+  if (spec.tty) {
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+      return fail_errno("cannot make a socket pair");
+    tty_ours.reset(ends[0]);
+    tty_theirs.reset(ends[1]);
+    enter.tty_socket = tty_theirs.get();
+  } else if (spec.stdin_open) {
+    Result<UniqueFd> opened = open_stdin_stream(bundle);
+    if (!opened) return fail(opened.error());
+    input = std::move(*opened);
+    enter.stdio[0] = input.get();
+  }
   enter.durable = true;
   enter.key = container_key(order_.container);
 
   Result<std::unique_ptr<EnterProcess>> process = EnterProcess::start(
       context_->loop, context_->keeper, enter,
       {.on_running =
-           [this] {
+           [this, tty = std::make_shared<UniqueFd>(std::move(tty_ours))] {
+             if (UniqueFd master = *tty ? receive_descriptor(tty->get()) : UniqueFd(); master)
+               keep_terminal(std::move(master));
              run_.process = std::move(starting_process_);
              run_.pid = run_.process->pid();
              run_.spawn_id = run_.process->spawn_id();

@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "runtime/container.h"
+#include "runtime/container_terminal.h"
 #include "runtime/engine_context.h"
 #include "runtime/enter_process.h"
 
@@ -39,26 +40,6 @@ std::vector<std::string> merged(const std::vector<std::string>& base,
     if (entry.find('=') != std::string::npos && !name.empty()) env.push_back(entry);
   }
   return env;
-}
-
-// The descriptor that one message on SOCKET carries; empty where there is none.
-UniqueFd receive_fd(int socket) {
-  char byte = 0;
-  iovec data{&byte, 1};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
-  msghdr message{};
-  message.msg_iov = &data;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  if (recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) <= 0) return {};
-  for (cmsghdr* part = CMSG_FIRSTHDR(&message); part; part = CMSG_NXTHDR(&message, part)) {
-    if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
-    int fd = -1;
-    std::copy_n(CMSG_DATA(part), sizeof fd, reinterpret_cast<unsigned char*>(&fd));
-    return UniqueFd(fd);
-  }
-  return {};
 }
 
 }  // namespace
@@ -149,7 +130,7 @@ Result<std::unique_ptr<ExecSession>> ExecSession::start(EngineContext& context,
 
 void ExecSession::started() {
   if (tty_socket_) {
-    terminal_ = receive_fd(tty_socket_.get());
+    terminal_ = receive_descriptor(tty_socket_.get());
     tty_socket_.reset();
     if (terminal_) own_terminal_.reset(fcntl(terminal_.get(), F_DUPFD_CLOEXEC, 3));
   }

@@ -208,6 +208,20 @@ Result<std::unique_ptr<ExecSession>> LinuxEngine::exec(const ExecSessionOrder& o
   return ExecSession::start(*context_, *found, order, std::move(handlers));
 }
 
+Result<UniqueFd> LinuxEngine::open_stdin(const std::string& id) {
+  auto found = containers_.find(id);
+  if (found == containers_.end())
+    return fail(Errc::conflict, "cannot write to container " + id + ": it is not running");
+  return found->second->open_stdin();
+}
+
+Status LinuxEngine::resize(const std::string& id, int rows, int columns) {
+  auto found = containers_.find(id);
+  if (found == containers_.end())
+    return fail(Errc::unsupported, "cannot resize: container " + id + " has no terminal");
+  return found->second->resize(rows, columns);
+}
+
 std::string LinuxEngine::runtime_name() const {
   return context_->runtime ? context_->runtime->version + " (" + context_->runtime->path + ")"
                            : std::string();

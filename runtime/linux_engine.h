@@ -18,6 +18,7 @@
 #include "config/result.h"
 #include "runtime/cgroup.h"
 #include "runtime/engine.h"
+#include "runtime/unique_fd.h"
 
 namespace keepwell {
 
@@ -79,6 +80,12 @@ class LinuxEngine final : public Engine {
   std::string log_path(const std::string& id) const;
   // Which OCI runtime is used: "runc 1.1.5 (/usr/sbin/runc)"; empty while that is not known yet.
   std::string runtime_name() const;
+
+  // The container's standard input, open for writing, non-blocking; one more each call.
+  // Errc::unsupported without stdin_open and tty, Errc::conflict where it is not running.
+  Result<UniqueFd> open_stdin(const std::string& id);
+  // Of its terminal. Errc::unsupported without tty.
+  Status resize(const std::string& id, int rows, int columns);
 
   // Starts a program in a running container; see exec_session.h.
   Result<std::unique_ptr<ExecSession>> exec(const ExecSessionOrder& order,

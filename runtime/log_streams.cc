@@ -84,6 +84,14 @@ Result<LogStreamFds> open_log_streams(KeeperClient& keeper, const LogStreamPlace
   return fds;
 }
 
+Result<UniqueFd> open_stdin_stream(const std::string& bundle_dir) {
+  std::string path = bundle_dir + "/stdin";
+  if (Status made = make_fifo(path); !made) return fail(made.error());
+  UniqueFd both(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+  if (!both) return fail_errno("cannot open " + path);
+  return both;
+}
+
 Status adopt_log_streams(KeeperClient& keeper, const LogStreamPlace& place,
                          const LoggingSpec& logging) {
   if (logging.driver == "none") return {};

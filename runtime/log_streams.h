@@ -29,6 +29,10 @@ struct LogStreamFds {  // the container's ends
 Result<LogStreamFds> open_log_streams(KeeperClient& keeper, const LogStreamPlace& place,
                                       const LoggingSpec& logging);
 
+// The container's end of a new FIFO for its standard input, BUNDLE_DIR/stdin: open for reading and
+// writing, so that it never sees an end of file, whoever writes to it comes and goes.
+Result<UniqueFd> open_stdin_stream(const std::string& bundle_dir);
+
 // For a container that has been running all along under another keeper: gives its FIFOs to this
 // one. Those that this keeper has already are left alone.
 Status adopt_log_streams(KeeperClient& keeper, const LogStreamPlace& place,

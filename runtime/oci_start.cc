@@ -163,6 +163,15 @@ void OciStart::make_bundle() {
       order_.spec->logging);
   if (!streams) return give_up(128, streams.error().text);
   streams_ = std::move(*streams);
+  if (order_.spec->tty) {
+    Result<ConsoleSocket> console = ConsoleSocket::open(bundle_);
+    if (!console) return give_up(128, console.error().text);
+    console_ = std::move(*console);
+  } else if (order_.spec->stdin_open) {
+    Result<UniqueFd> opened = open_stdin_stream(bundle_);
+    if (!opened) return give_up(128, opened.error().text);
+    stdin_ = std::move(*opened);
+  }
   create();
 }
 
@@ -207,14 +216,18 @@ void OciStart::create() {
   unlink((bundle_ + "/runtime.log").c_str());
   unlink((bundle_ + "/pid").c_str());
   HostCommand command;
-  command.argv = runtime_create_argv(*context_->runtime, {.id = id_,
-                                                          .bundle = bundle_,
-                                                          .pid_file = bundle_ + "/pid",
-                                                          .log_file = bundle_ + "/runtime.log",
-                                                          .console_socket = ""});
+  command.argv =
+      runtime_create_argv(*context_->runtime, {.id = id_,
+                                               .bundle = bundle_,
+                                               .pid_file = bundle_ + "/pid",
+                                               .log_file = bundle_ + "/runtime.log",
+                                               .console_socket = console_ ? console_->path() : ""});
   command.cwd = bundle_;
-  command.stdout_fd = streams_.out.get();
-  command.stderr_fd = streams_.err.get();
+  if (!console_) {  // else what it says itself is captured, and the container has its terminal
+    command.stdin_fd = stdin_.get();
+    command.stdout_fd = streams_.out.get();
+    command.stderr_fd = streams_.err.get();
+  }
   command.timeout = kCreateTimeout;
   std::vector<UniqueFd> joined;
   if (context_->cgroups) {
@@ -230,6 +243,7 @@ void OciStart::create() {
 
 void OciStart::created(const HostCommandResult& result) {
   streams_ = {};
+  stdin_.reset();
   if (result.timed_out)
     return give_up(128, "cannot start " + order_.name + ": the runtime did not create it in time");
   if (!result.ok()) {
@@ -237,6 +251,12 @@ void OciStart::created(const HostCommandResult& result) {
     if (why.empty())
       why = context_->runtime->name + " create ended with " + std::to_string(result.status);
     return give_up(start_failure_code(why), "OCI runtime create failed: " + why);
+  }
+  if (console_) {
+    Result<UniqueFd> terminal = console_->take();
+    console_.reset();
+    if (!terminal) return give_up(128, terminal.error().text);
+    launched_.terminal = std::move(*terminal);
   }
   Result<std::string> text = read_small_file(bundle_ + "/pid", 64);
   pid_t pid = 0;

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/container_terminal.h"
 #include "runtime/engine_context.h"
 #include "runtime/exec_plan.h"
 #include "runtime/log_streams.h"
@@ -29,6 +30,7 @@ struct Launched {
   SpawnId spawn_id = 0;
   std::shared_ptr<const ExecPlanBase> base;
   std::vector<UniqueFd> payload_cgroups;
+  UniqueFd terminal;  // master, with tty
 };
 
 // Durable key of a container's process at the keeper.
@@ -74,6 +76,8 @@ class OciStart {
   RootfsPlace place_;
   std::string rootfs_;
   LogStreamFds streams_;
+  UniqueFd stdin_;
+  std::optional<ConsoleSocket> console_;
   Launched launched_;
   bool holds_slot_ = false;
   bool cancelled_ = false;

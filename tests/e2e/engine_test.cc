@@ -406,6 +406,59 @@ void exec_sessions(Stage& stage) {
   stage.end(order);
 }
 
+// Waits until the log of ORDER holds TEXT; what it holds instead is said.
+bool logged(Stage& stage, const StartOrder& order, const std::string& text) {
+  Timer tick(stage.loop);
+  std::string all;
+  for (Instant end = Loop::now().mono + seconds(5); Loop::now().mono < end;) {
+    std::ifstream in(stage.engine->log_path(order.container.id));
+    std::ostringstream read;
+    read << in.rdbuf();
+    all = read.str();
+    if (all.find(text) != std::string::npos) return true;
+    tick.start_after(milliseconds(20), [] {});
+    stage.loop.run_once();
+  }
+  std::fprintf(stderr, "  log: %s\n", all.c_str());
+  return false;
+}
+
+void terminals_and_input(Stage& stage) {
+  const char* script = "tty; echo term $TERM; read x; echo got $x; stty size; sleep 1000";
+  for (RuntimeKind kind : {RuntimeKind::oci, RuntimeKind::process}) {
+    StartOrder order = stage.order("tty", {"/bin/sh", "-c", script}, [kind](ServiceSpec& spec) {
+      spec.tty = true;
+      spec.runtime = kind;
+    });
+    CHECK(stage.start(order));
+    CHECK(logged(stage, order, "/dev/pts/"));
+    CHECK(stage.engine->resize(order.container.id, 12, 34).has_value());
+    auto input = stage.engine->open_stdin(order.container.id);
+    CHECK(input.has_value());
+    if (input) CHECK(write(input->get(), "typed\n", 6) == 6);
+    CHECK(logged(stage, order, "got typed"));
+    CHECK(logged(stage, order, "12 34"));
+    stage.end(order);
+  }
+  for (RuntimeKind kind : {RuntimeKind::oci, RuntimeKind::process}) {
+    StartOrder order =
+        stage.order("stdin", {"/bin/sh", "-c", "while read x; do echo got $x; done; echo over"},
+                    [kind](ServiceSpec& spec) {
+                      spec.stdin_open = true;
+                      spec.runtime = kind;
+                    });
+    CHECK(stage.start(order));
+    for (const char* line : {"one\n", "two\n"}) {  // each writer comes and goes
+      auto input = stage.engine->open_stdin(order.container.id);
+      CHECK(input.has_value());
+      if (input) CHECK(write(input->get(), line, 4) == 4);
+    }
+    CHECK(logged(stage, order, "got two"));
+    CHECK(!stage.engine->resize(order.container.id, 1, 1).has_value());
+    stage.end(order);
+  }
+}
+
 void out_of_memory(Stage& stage) {
   StartOrder order = stage.order("oom", {"/bin/sh", "-c", "tail /dev/zero"},
                                  [](ServiceSpec& spec) { spec.memory_bytes = 16 << 20; });
@@ -575,6 +628,7 @@ int agent(const std::string& dir) {
                                          {"many probes", many_probes},
                                          {"pausing", pausing},
                                          {"exec sessions", exec_sessions},
+                                         {"terminals and input", terminals_and_input},
                                          {"out of memory", out_of_memory},
                                          {"connections", connections},
                                          {"process services", process_services},
