@@ -199,6 +199,10 @@ ApiContext Agent::context() {
   api.exec = [this](const ExecSessionOrder& order, ExecSessionHandlers handlers) {
     return engine_->exec(order, std::move(handlers));
   };
+  api.open_stdin = [this](const ContainerStatus& status) { return engine_->open_stdin(status.id); };
+  api.resize = [this](const ContainerStatus& status, int rows, int columns) {
+    return engine_->resize(status.id, rows, columns);
+  };
   return api;
 }
 
