@@ -12,6 +12,7 @@
 #include "config/interpolate.h"
 #include "config/merge.h"
 #include "config/paths.h"
+#include "config/utf8.h"
 
 namespace keepwell {
 namespace {
@@ -63,6 +64,12 @@ void interpolate_tree(LoadContext& context, const VariableLookup& lookup, Node& 
     }
     for (const std::string& name : result->unset) {
       context.report.warning(node.place, unset_variable_text(name));
+    }
+    if (find_bad_utf8(result->text) != std::string_view::npos) {
+      context.report.error(node.place,
+                           "a variable here has a value that is not UTF-8 text; pass it "
+                           "through environment, which takes any bytes");
+      return;
     }
     node.text = std::move(result->text);
   }

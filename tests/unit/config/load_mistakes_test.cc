@@ -339,3 +339,13 @@ TEST_CASE("what a file holds cannot act on the terminal that a message is shown 
   CHECK_THAT(said, ContainsSubstring("\\x1b[31m \\x9b \\n two"));
   CHECK_THAT(said, ContainsSubstring("unknown key \"k\\x07\""));
 }
+
+TEST_CASE("bytes that are no text reach a service only through environment") {
+  LoadInput input;
+  input.environment = {{"BYTES", "\xFF"}};
+  std::string said = listing(load_text(one_service("    command: x $BYTES\n"), input));
+  CHECK_THAT(said, StartsWith("4:14: error: a variable here has a value that is not UTF-8 text"));
+  Loaded loaded = load_text(one_service("    command: x\n    environment: [BYTES]\n"), input);
+  REQUIRE(loaded.project);
+  CHECK(loaded.project->services[0].environment[0].second == "\xFF");
+}
