@@ -54,8 +54,8 @@ struct SpawnOrder {
   std::vector<int> fds;  // borrowed: become descriptors 0..n-1 of keepwell-enter, 1 to 64 of them
   bool durable = false;  // outlives this agent; its exit must be acknowledged with ack()
   std::string
-      kill_cgroup;  // ephemeral: directory whose cgroup.kill the keeper writes if the agent dies
-  std::string key;  // durable: opaque, at most 1024 bytes, by which the next agent knows it
+      kill_cgroup;    // ephemeral: directory whose cgroup.kill the keeper writes if the agent dies
+  std::string key{};  // durable: opaque, at most 1024 bytes, by which the next agent knows it
 };
 
 // Exactly one of on_started and on_failed is called, once; on_exited after on_started, once.

@@ -14,43 +14,9 @@
 #include "runtime/keeper/launch.h"
 
 namespace keepwell {
-namespace {
 
-class Line {
- public:
-  Line(std::string& out, std::string_view name) : out_(out) { out_ += name; }
-  Line(const Line&) = delete;
-  Line& operator=(const Line&) = delete;
-  ~Line() { out_ += '\n'; }
-
-  template <class Number>
-    requires std::is_integral_v<Number>
-  Line& operator<<(Number number) {
-    out_ += ' ';
-    out_ += std::to_string(number);
-    return *this;
-  }
-  Line& operator<<(std::string_view text) {
-    constexpr std::string_view kHex = "0123456789abcdef";
-    out_ += " =";  // so that an empty word is one
-    for (char c : text) {
-      auto byte = static_cast<unsigned char>(c);
-      if (byte > ' ' && byte != '%') {
-        out_ += c;
-      } else {
-        out_ += '%';
-        out_ += kHex[byte >> 4];
-        out_ += kHex[byte & 15];
-      }
-    }
-    return *this;
-  }
-
- private:
-  std::string& out_;
-};
-
-class Words {
+// One record being read: its name, then its words in order.
+class KeeperState::Words {
  public:
   explicit Words(std::string_view line) : rest_(line) { name_ = next(); }
   std::string_view name() const { return name_; }
@@ -101,6 +67,44 @@ class Words {
   }
   std::string_view rest_;
   std::string_view name_;
+};
+
+namespace {
+
+using Words = KeeperState::Words;
+
+class Line {
+ public:
+  Line(std::string& out, std::string_view name) : out_(out) { out_ += name; }
+  Line(const Line&) = delete;
+  Line& operator=(const Line&) = delete;
+  ~Line() { out_ += '\n'; }
+
+  template <class Number>
+    requires std::is_integral_v<Number>
+  Line& operator<<(Number number) {
+    out_ += ' ';
+    out_ += std::to_string(number);
+    return *this;
+  }
+  Line& operator<<(std::string_view text) {
+    constexpr std::string_view kHex = "0123456789abcdef";
+    out_ += " =";  // so that an empty word is one
+    for (char c : text) {
+      auto byte = static_cast<unsigned char>(c);
+      if (byte > ' ' && byte != '%') {
+        out_ += c;
+      } else {
+        out_ += '%';
+        out_ += kHex[byte >> 4];
+        out_ += kHex[byte & 15];
+      }
+    }
+    return *this;
+  }
+
+ private:
+  std::string& out_;
 };
 
 void write_exit(Line& line, const wire::Exited& exit) {
@@ -234,75 +238,96 @@ UniqueFd KeeperState::save(const Keeper& keeper) {
 
 bool KeeperState::check(int state) { return whole(read_all(state)); }
 
+// A record of what the keeper's children are.
+bool KeeperState::load_of_children(Children& children, Words& words) {
+  if (words.name() == "child") {
+    load_child(words, children);
+  } else if (words.name() == "helper") {
+    pid_t pid = 0;
+    Children::Helper helper;
+    words.number(pid);
+    words.number(helper.id);
+    words.number(helper.slot);
+    children.restore(pid, helper);
+  } else if (words.name() == "stranger") {
+    Children::Stranger stranger;
+    words.number(stranger.pid);
+    words.number(stranger.start_ticks);
+    read_exit(words, stranger.exit);
+    children.restore(stranger);
+  } else if (words.name() == "stats") {
+    for (std::uint64_t* field : stats_fields(children.stats())) words.number(*field);
+  } else {
+    return false;
+  }
+  return true;
+}
+
+// A record of how the keeper was started.
+bool KeeperState::load_of_options(Keeper& keeper, Words& words) {
+  KeeperOptions& options = keeper.options_;
+  if (words.name() == "paths") {
+    options.keeper_path = words.text();
+    options.logger_path = words.text();
+    options.enter_path = words.text();
+  } else if (words.name() == "argv") {
+    options.agent_argv.clear();
+    while (!words.done()) options.agent_argv.push_back(words.text());
+  } else if (words.name() == "limit") {
+    std::uint64_t limit = 0;
+    words.number(limit);
+    set_original_descriptor_limit(limit);
+  } else if (words.name() == "fds") {
+    words.fd(options.lock);
+    words.fd(options.listen);
+    UniqueFd report;
+    words.fd(report);
+    return keeper.children_.open(std::move(report)) == 0;
+  } else {
+    return false;
+  }
+  return true;
+}
+
+void KeeperState::load_of_keeper(Keeper& keeper, Words& words) {
+  if (words.name() == "agent") {
+    read_attendant(words, keeper.agent_);
+  } else if (words.name() == "logger") {
+    read_attendant(words, keeper.logger_);
+  } else if (words.name() == "flags") {
+    words.flag(keeper.ready_once_);
+    words.flag(keeper.stopping_);
+    words.flag(keeper.respawning_);
+    words.number(keeper.exit_code_);
+    words.number(keeper.last_wait_status_);
+    words.number(keeper.next_stream_);
+    words.number(keeper.upgrade_id_);
+  } else if (words.name() == "signal") {
+    words.number(keeper.pending_signals_.emplace_back());
+  } else if (words.name() == "kept") {
+    std::string name = words.text();
+    Keeper::KeptFd& kept = keeper.kept_[name];
+    words.fd(kept.fd);
+    kept.blob = words.text();
+    words.flag(kept.for_logger);
+    words.number(kept.stream);
+    words.flag(kept.dropping);
+    words.number(kept.drop_id);
+  }
+}
+
 bool KeeperState::load(Keeper& keeper, int state) {
   std::string all = read_all(state);
   if (!whole(all)) return false;
-  Children& children = keeper.children_;
   std::string_view rest = all;
   while (!rest.empty()) {
     std::size_t end = rest.find('\n');
     Words words(rest.substr(0, end));
     rest.remove_prefix(end + 1);
-    if (words.name() == "paths") {
-      keeper.options_.keeper_path = words.text();
-      keeper.options_.logger_path = words.text();
-      keeper.options_.enter_path = words.text();
-    } else if (words.name() == "argv") {
-      keeper.options_.agent_argv.clear();
-      while (!words.done()) keeper.options_.agent_argv.push_back(words.text());
-    } else if (words.name() == "fds") {
-      UniqueFd report;
-      words.fd(keeper.options_.lock);
-      words.fd(keeper.options_.listen);
-      words.fd(report);
-      if (children.open(std::move(report)) != 0) return false;
-    } else if (words.name() == "limit") {
-      std::uint64_t limit = 0;
-      words.number(limit);
-      set_original_descriptor_limit(limit);
-    } else if (words.name() == "agent") {
-      read_attendant(words, keeper.agent_);
-    } else if (words.name() == "logger") {
-      read_attendant(words, keeper.logger_);
-    } else if (words.name() == "flags") {
-      words.flag(keeper.ready_once_);
-      words.flag(keeper.stopping_);
-      words.flag(keeper.respawning_);
-      words.number(keeper.exit_code_);
-      words.number(keeper.last_wait_status_);
-      words.number(keeper.next_stream_);
-      words.number(keeper.upgrade_id_);
-    } else if (words.name() == "signal") {
-      words.number(keeper.pending_signals_.emplace_back());
-    } else if (words.name() == "stats") {
-      for (std::uint64_t* field : stats_fields(children.stats())) words.number(*field);
-    } else if (words.name() == "child") {
-      load_child(words, children);
-    } else if (words.name() == "helper") {
-      pid_t pid = 0;
-      Children::Helper helper;
-      words.number(pid);
-      words.number(helper.id);
-      words.number(helper.slot);
-      children.restore(pid, helper);
-    } else if (words.name() == "stranger") {
-      Children::Stranger stranger;
-      words.number(stranger.pid);
-      words.number(stranger.start_ticks);
-      read_exit(words, stranger.exit);
-      children.restore(stranger);
-    } else if (words.name() == "kept") {
-      std::string name = words.text();
-      Keeper::KeptFd& kept = keeper.kept_[name];
-      words.fd(kept.fd);
-      kept.blob = words.text();
-      words.flag(kept.for_logger);
-      words.number(kept.stream);
-      words.flag(kept.dropping);
-      words.number(kept.drop_id);
-    }
+    if (load_of_options(keeper, words) || load_of_children(keeper.children_, words)) continue;
+    load_of_keeper(keeper, words);
   }
-  return true;
+  return keeper.children_.report() >= 0;
 }
 
 void KeeperState::set_inheritable(const Keeper& keeper, bool inheritable) {

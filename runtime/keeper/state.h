@@ -8,6 +8,7 @@
 
 namespace keepwell {
 
+class Children;
 class Keeper;
 
 class KeeperState {
@@ -24,6 +25,13 @@ class KeeperState {
 
   // Lets every descriptor of KEEPER that STATE names survive an exec, or not.
   static void set_inheritable(const Keeper& keeper, bool inheritable);
+
+  class Words;
+
+ private:
+  static bool load_of_options(Keeper& keeper, Words& words);
+  static bool load_of_children(Children& children, Words& words);
+  static void load_of_keeper(Keeper& keeper, Words& words);
 };
 
 }  // namespace keepwell

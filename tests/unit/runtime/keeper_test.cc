@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <spawn.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -149,6 +150,68 @@ TEST_CASE("a dead agent takes its ephemeral processes along and leaves the durab
   REQUIRE(rig.run_until([&] { return exited.has_value(); }));
   CHECK(exited->key == "web-1");
   CHECK(exited->signal == SIGKILL);
+}
+
+TEST_CASE("an ephemeral process dies with its whole cgroup when the agent does", "[keeper]") {
+  std::string cgroup;
+  for (const char* root : {"/sys/fs/cgroup/unified", "/sys/fs/cgroup"}) {
+    std::string at = std::string(root) + "/keepwell-test-" + std::to_string(getpid());
+    if (access((std::string(root) + "/cgroup.procs").c_str(), W_OK) != 0 ||
+        mkdir(at.c_str(), 0755) != 0)
+      continue;
+    if (access((at + "/cgroup.kill").c_str(), F_OK) == 0) {
+      cgroup = at;
+      break;
+    }
+    rmdir(at.c_str());
+  }
+  if (cgroup.empty()) {
+    WARN("no cgroup v2 can be made here: not tested");
+    return;
+  }
+  KeeperRig rig;
+  rig.become_agent();
+  rig.client().ready();
+  TempDir dir;
+  UniqueFd in = text_fd("echo $$ > " + cgroup + "/cgroup.procs; setsid sleep 1000 & echo $! > " +
+                        dir.path + "/escaped; wait");
+  pid_t started = 0;
+  rig.client().spawn({.fds = {in.get()}, .durable = false, .kill_cgroup = cgroup},
+                     {.on_started = [&](pid_t pid, UniqueFd) { started = pid; }});
+  pid_t escaped = 0;
+  REQUIRE(rig.run_until([&] {
+    std::ifstream(dir.path + "/escaped") >> escaped;
+    return started != 0 && escaped > 0;
+  }));
+  rig.spawned = {started, escaped};
+  rig.kill_agent();
+  rig.become_agent();
+  CHECK(rig.run_until([&] { return !alive(started) && !alive(escaped); }));
+  CHECK(rig.run_until([&] { return rmdir(cgroup.c_str()) == 0; }));
+}
+
+TEST_CASE("an agent finds hundreds of children and descriptors at once", "[keeper]") {
+  KeeperRig rig;
+  rig.become_agent();
+  rig.client().ready();
+  constexpr std::size_t kCount = 300;
+  std::size_t started = 0;
+  for (std::size_t i = 0; i < kCount; ++i) {
+    rig.sh("exec sleep 1000", true, {.on_started = [&](pid_t, UniqueFd) { ++started; }},
+           "service " + std::to_string(i));
+    UniqueFd text = text_fd("x");
+    rig.client().keep_fd("log " + std::to_string(i), text.get(), std::string(500, 'b'), false);
+  }
+  REQUIRE(rig.run_until([&] { return started == kCount; }));
+  rig.kill_agent();
+  Instant killed = Loop::now().mono;
+  rig.become_agent();
+  auto took = std::chrono::duration_cast<std::chrono::milliseconds>(Loop::now().mono - killed);
+  INFO("the next agent knew all after " << took.count() << " ms");
+  CHECK(rig.client().inherited().children.size() == kCount);
+  CHECK(rig.client().inherited().kept.size() == kCount);
+  for (const InheritedChild& child : rig.client().inherited().children) CHECK(child.pidfd);
+  CHECK(took.count() < 5000);
 }
 
 TEST_CASE("an exit is told to every agent until one acknowledges it", "[keeper]") {

@@ -16,6 +16,8 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
+#include <optional>
 #include <random>
 
 #include "runtime/logger/log_lines.h"
@@ -128,6 +130,16 @@ LogRecord record_of(const StreamBlob& blob) {
   std::string bytes = read_file(blob.record_path);
   if (bytes.size() >= sizeof(record)) std::memcpy(&record, bytes.data(), sizeof(record));
   return record;
+}
+
+pid_t child_of(pid_t parent, const std::string& name) {
+  std::ifstream children("/proc/" + std::to_string(parent) + "/task/" + std::to_string(parent) +
+                         "/children");
+  for (pid_t pid = 0; children >> pid;) {
+    std::string comm = read_file("/proc/" + std::to_string(pid) + "/comm");
+    if (comm.starts_with(name.substr(0, 15))) return pid;
+  }
+  return -1;
 }
 
 bool wait_for(const std::function<bool()>& condition) {
@@ -333,7 +345,8 @@ TEST_CASE("no line is lost, doubled or torn by killing loggers at random instant
   for (int i = 0; i < kKills; ++i) {
     rig.start();
     rig.add(1, out.get(), blob);
-    usleep(std::uniform_int_distribution<useconds_t>(1, 5000)(random));
+    timespec lives{0, std::uniform_int_distribution<long>(1'000, 5'000'000)(random)};
+    ppoll(nullptr, 0, &lives, nullptr);
     rig.kill_logger();
   }
   rig.start();
@@ -353,6 +366,46 @@ TEST_CASE("no line is lost, doubled or torn by killing loggers at random instant
   INFO(count << " lines, " << kKills << " kills, " << files << " rotations");
   CHECK(output.size() == expected.size());
   CHECK((output == expected));  // not printed: it is long
+}
+
+TEST_CASE("a keeper gives its streams to every logger, and tells when one is drained", "[logger]") {
+  KeeperRig rig(KEEPWELL_TEST_LOGGER);
+  rig.become_agent();
+  rig.client().ready();
+  TempDir dir;
+  UniqueFd out = make_fifo(dir.path + "/out");
+  StreamBlob blob = blob_in(dir);
+  rig.client().keep_fd("log", out.get(), encode_stream_blob(blob), true);
+  std::string written;
+  std::uint64_t loggers = 0;
+  for (int round = 0; round < 4; ++round) {
+    std::string line = "round " + std::to_string(round) + "\n";
+    written += line;
+    REQUIRE(write(out.get(), line.data(), line.size()) == std::ssize(line));
+    REQUIRE(rig.run_until([&] { return record_of(blob).streams[0].bytes >= written.size(); }));
+    if (round == 3) break;
+    if (round == 1) {
+      std::optional<Status> upgraded;  // an upgrade replaces the logger as well
+      rig.client().upgrade({}, [&](Status ok) { upgraded = ok; });
+      REQUIRE(rig.run_until([&] { return upgraded.has_value(); }));
+      CHECK(upgraded->has_value());
+    } else {
+      REQUIRE(kill(child_of(rig.keeper(), "keepwell-logger"), SIGKILL) == 0);
+    }
+  }
+  rig.client().stats([&](Result<KeeperStats> stats) { loggers = stats->logger_starts; });
+  REQUIRE(rig.run_until([&] { return loggers != 0; }));
+  CHECK(loggers == 4);
+  REQUIRE(write(out.get(), "no end", 6) == 6);
+  written += "no end";
+  std::optional<Status> dropped;
+  rig.client().drop_fd("log", [&](Status ok) { dropped = ok; });
+  REQUIRE(rig.run_until([&] { return dropped.has_value(); }));
+  CHECK(dropped->has_value());
+  CHECK(output_of(read_file(blob.log_path), "stdout") == written);
+  rig.client().stopping(0);
+  rig.exit_agent(0);
+  CHECK(rig.wait_keeper() == 0);
 }
 
 TEST_CASE("a new run's lines come after what the old run's pipe still holds", "[logger]") {
