@@ -201,6 +201,7 @@ void Checkers::check_action(const Step& step, const ContainerStatus& after, cons
           return restart.limit_window == Duration{0} || step.now.mono - at < restart.limit_window;
         });
     if (inside >= restart.limit_count) action = OnUnhealthy::none;
+    if (ledger.restart_times_unsure) return;
   }
   ServiceState expected = ServiceState::running;
   if (action == OnUnhealthy::restart) expected = ServiceState::restarting;

@@ -130,6 +130,7 @@ void Checkers::note_command(const Step& step) {
     ledger.restarts = 0;
     ledger.backoff = Duration{0};
     ledger.restart_times.clear();
+    ledger.restart_times_unsure = false;
   };
   switch (command.kind) {
     case Command::Kind::start:
@@ -189,7 +190,10 @@ void Checkers::check_container(const Step& step, const ContainerStatus& after) {
   const Seen* before = found == seen_.end() ? nullptr : &found->second;
   Ledger& ledger = ledgers_[after.id];
   if (before == nullptr) ledger.stop_asked = after.stopped_by_hand;
-  if (ledger.spec && ledger.spec->restart != after.spec->restart) ledger.restart_times.clear();
+  if (ledger.spec && ledger.spec->restart != after.spec->restart) {
+    ledger.restart_times_unsure = !ledger.restart_times.empty();
+    ledger.restart_times.clear();
+  }
   ledger.spec = after.spec;
   if (before != nullptr && live(before->state) && !live(after.state)) {
     ledger.spec_at_end = after.spec;

@@ -25,6 +25,7 @@ struct Ledger {
   std::optional<Instant> healthy_since;
   bool was_stable = false;  // in this run
   std::vector<Instant> restart_times;
+  bool restart_times_unsure = false;               // the limit was changed under them
   std::shared_ptr<const ServiceSpec> spec_at_end;  // what decided about its last end
   std::shared_ptr<const ServiceSpec> spec;         // as last seen
   struct Check {

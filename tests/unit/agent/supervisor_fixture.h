@@ -18,7 +18,7 @@ struct Bench {
   std::uint64_t last_request = 0;
 
   explicit Bench(std::vector<ServiceSpec> services = {}) {
-    project.name = "p";
+    project.name.assign(1, 'p');  // ="p" trips GCC 12's -Wrestrict
     project.services = std::move(services);
   }
 
