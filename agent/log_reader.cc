@@ -61,7 +61,8 @@ void LogReader::skip_to_tail(std::uint64_t lines) {
       end = begin;
     }
   }
-  if (!found) return;
+  // The log's first line has no newline before it; the finder judges a line by one.
+  if (!found && !finder.feed_backwards("\n")) return;
   std::uint64_t from_end = finder.bytes_from_end();
   std::size_t first = files_.size() - 1;
   while (first > 0 && from_end > sizes[first]) from_end -= sizes[first--];

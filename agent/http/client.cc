@@ -15,6 +15,7 @@ namespace http = boost::beast::http;
 
 constexpr std::size_t kBufferBytes = 64 * 1024;
 constexpr std::size_t kHeadBytesMax = 64 * 1024;
+constexpr std::size_t kLastChunkBytes = 5;
 
 }  // namespace
 
@@ -36,6 +37,11 @@ class HttpClient::Reader : public http::basic_parser<false> {
   ClientResponse response;
   std::string body;  // taken by the owner
 
+  // See RequestParser::Reader: a chunk's header is not asked about in pieces.
+  bool must_wait(std::size_t bytes) const {
+    return is_header_done() && chunked() && left_in_chunk_ == 0 && bytes < kLastChunkBytes;
+  }
+
  private:
   void on_request_impl(http::verb, beast::string_view, beast::string_view, int,
                        beast::error_code&) override {}
@@ -53,13 +59,18 @@ class HttpClient::Reader : public http::basic_parser<false> {
     body.append(bytes.data(), bytes.size());
     return bytes.size();
   }
-  void on_chunk_header_impl(std::uint64_t, beast::string_view, beast::error_code&) override {}
+  void on_chunk_header_impl(std::uint64_t size, beast::string_view, beast::error_code&) override {
+    left_in_chunk_ = size;
+  }
   std::size_t on_chunk_body_impl(std::uint64_t, beast::string_view bytes,
                                  beast::error_code&) override {
     body.append(bytes.data(), bytes.size());
+    left_in_chunk_ -= bytes.size();
     return bytes.size();
   }
   void on_finish_impl(beast::error_code&) override {}
+
+  std::uint64_t left_in_chunk_ = 0;
 };
 
 HttpClient::HttpClient(UniqueFd fd) : fd_(std::move(fd)), buffer_(kBufferBytes, '\0') {}
@@ -96,20 +107,22 @@ Status HttpClient::read_more() {
   return {};
 }
 
+// Goes one step on: hands READER what is there, or waits for more.
+Status HttpClient::advance(Reader& reader) {
+  std::size_t used = 0;
+  beast::error_code error;
+  if (!received_.empty() && !reader.must_wait(received_.size()))
+    used = reader.put(boost::asio::const_buffer(received_.data(), received_.size()), error);
+  received_.erase(0, used);
+  if (error && error != http::error::need_more)
+    return fail(Errc::os, "cannot read the agent's answer: " + error.message());
+  return used > 0 || reader.is_done() ? Status() : read_more();
+}
+
 Status HttpClient::read_head(Reader& reader) {
-  while (true) {
-    beast::error_code error;
-    const std::size_t used =
-        received_.empty()
-            ? 0
-            : reader.put(boost::asio::const_buffer(received_.data(), received_.size()), error);
-    received_.erase(0, used);
-    if (reader.is_header_done()) return {};
-    if (error && error != http::error::need_more)
-      return fail(Errc::os, "cannot read the agent's answer: " + error.message());
-    Status more = read_more();
-    if (!more) return more;
-  }
+  while (!reader.is_header_done())
+    if (Status advanced = advance(reader); !advanced) return advanced;
+  return {};
 }
 
 Result<ClientResponse> HttpClient::send(const ClientRequest& request) {
@@ -129,17 +142,9 @@ Result<ClientResponse> HttpClient::stream(const ClientRequest& request,
       if (!on_body(bytes)) return std::move(reader.response);
     }
     if (reader.is_done()) break;
-    beast::error_code error;
-    std::size_t used = 0;
-    if (!received_.empty())
-      used = reader.put(boost::asio::const_buffer(received_.data(), received_.size()), error);
-    received_.erase(0, used);
-    if (error && error != http::error::need_more)
-      return fail(Errc::os, "cannot read the agent's answer: " + error.message());
-    if (used > 0 || reader.is_done()) continue;
-    Status more = read_more();
-    if (!more && reader.need_eof()) break;
-    if (!more) return fail(more.error());
+    const Status advanced = advance(reader);
+    if (!advanced && reader.need_eof()) break;
+    if (!advanced) return fail(advanced.error());
   }
   reader.response.body = std::move(reader.body);
   return std::move(reader.response);
@@ -152,20 +157,7 @@ Result<ClientResponse> HttpClient::hijack(ClientRequest request) {
   if (done) done = read_head(reader);
   if (!done) return fail(done.error());
   if (reader.response.status == 101) return std::move(reader.response);
-  while (!reader.is_done()) {
-    beast::error_code error;
-    if (received_.empty()) {
-      done = read_more();
-      if (!done) break;
-    }
-    const std::size_t used =
-        reader.put(boost::asio::const_buffer(received_.data(), received_.size()), error);
-    received_.erase(0, used);
-    if (error && error != http::error::need_more) break;
-    if (used == 0) {
-      done = read_more();
-      if (!done) break;
-    }
+  while (!reader.is_done() && advance(reader)) {
   }
   reader.response.body = std::move(reader.body);
   return std::move(reader.response);

@@ -58,6 +58,7 @@ class HttpClient {
   explicit HttpClient(UniqueFd fd);
   Status send_head(const ClientRequest& request);
   Status read_head(Reader& reader);
+  Status advance(Reader& reader);
   Status read_more();
 
   UniqueFd fd_;

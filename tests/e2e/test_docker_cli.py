@@ -310,6 +310,54 @@ class DockerCli(unittest.TestCase):
         client.communicate()
         wait_until("it is gone with what it started", lambda: "sleep 4321" not in self.ok("top", "web"))
 
+    # ---- cp
+
+    def test_cp(self):
+        place = self.kw.dir / "cp"
+        shutil.rmtree(place, ignore_errors=True)
+        (place / "tree/sub").mkdir(parents=True)
+        (place / "one").write_text("one\n")
+        (place / "tree/sub/two").write_text("two\n")
+        (place / "tree/big").write_bytes(os.urandom(3 << 20))
+        (place / "tree/link").symlink_to("sub/two")
+        (place / ("n" * 200)).write_text("long\n")
+        self.ok("cp", str(place / "one"), "web:/srv-new")
+        self.assertEqual(self.ok("exec", "web", "cat", "/srv-new"), "one\n")
+        self.ok("cp", str(place / "tree"), "web:/copied")
+        self.assertEqual(self.ok("exec", "web", "cat", "/copied/link"), "two\n")
+        self.ok("cp", str(place / ("n" * 200)), "web:/copied/")
+        self.ok("cp", "web:/copied", str(place / "back"))
+        self.assertEqual((place / "back/big").read_bytes(), (place / "tree/big").read_bytes())
+        self.assertEqual((place / "back/sub/two").read_text(), "two\n")
+        self.assertEqual(os.readlink(place / "back/link"), "sub/two")
+        self.assertEqual((place / "back" / ("n" * 200)).read_text(), "long\n")
+        self.ok("cp", "web:/copied/.", str(place / "content"))
+        self.assertEqual((place / "content/sub/two").read_text(), "two\n")
+        self.ok("cp", "web:/srv-new", str(place / "one-back"))
+        self.assertEqual((place / "one-back").read_text(), "one\n")
+        self.assertNotEqual(self.docker("cp", "web:/nosuch", str(place)).returncode, 0)
+        self.assertNotEqual(self.docker("cp", str(place / "one"), "web:/nosuch/dir/").returncode, 0)
+        self.assertIn("not running", self.docker("cp", "once:/etc/passwd", str(place)).stderr)
+
+    def test_cp_stays_within_the_container(self):
+        outside = self.kw.dir / "outside"
+        outside.mkdir(exist_ok=True)
+        (outside / "secret").write_text("of the host\n")
+        self.ok("exec", "web", "sh", "-c", f"mkdir -p /trap; ln -sfn / /trap/root; ln -sfn {outside} /trap/out; "
+                                           f"ln -sfn ../../../../../..{outside} /trap/up; mkfifo /trap/fifo; true")
+        for path in (f"/trap/out/secret", f"/trap/up/secret", f"/trap/root{outside}/secret", f"/proc/1/root{outside}/secret"):
+            done = self.docker("cp", f"web:{path}", str(self.kw.dir / "stolen"))
+            self.assertNotEqual(done.returncode, 0, path)
+        self.assertFalse((self.kw.dir / "stolen").exists())
+        (self.kw.dir / "planted").write_text("x\n")
+        self.docker("cp", str(self.kw.dir / "planted"), "web:/trap/out/planted")
+        self.docker("cp", str(self.kw.dir / "planted"), "web:/trap/up/planted")
+        self.assertEqual(os.listdir(outside), ["secret"])
+        began = time.monotonic()
+        self.docker("cp", "web:/trap/fifo", str(self.kw.dir / "stolen"))
+        self.docker("cp", "web:/trap", str(self.kw.dir / "trap"))  # the FIFO is left out
+        self.assertLess(time.monotonic() - began, 10)
+
     # ---- our own command line
 
     def test_keepwell_exec(self):
