@@ -79,6 +79,8 @@ give_up() {
   say "demo failed: $*"
   say "--- what keepwell said:"
   tail -n 40 "$work/log"
+  say "--- the last probes:"
+  "$keepwell" health "$service" 2>&1 || true
   exit 1
 }
 

@@ -101,7 +101,7 @@ add_busybox() {
     mkdir -p "$work/busybox"
     (cd "$work/busybox" && apt-get -qq -o APT::Sandbox::User=root download busybox-static >&2 &&
       dpkg-deb -x busybox-static_*.deb .)
-    busybox=$(find "$work/busybox" -name busybox -type f | head -n 1)
+    busybox=$(find "$work/busybox" -path '*/bin/busybox' -type f | head -n 1)
   fi
   cp "$busybox" "$root/bin/busybox"
   for applet in $("$busybox" --list); do
