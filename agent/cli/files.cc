@@ -33,6 +33,7 @@ Result<LoadOptions> load_options(const FileOptions& files, const std::string& ru
   options.environment = process_environment();
   options.profiles = files.profiles;
   options.lenient = files.lenient;
+  options.net_checks = true;  // the engine runs them on its loop
   options.run_dir = setting(run_dir);
   options.data_dir = setting(data_dir);
   return options;
