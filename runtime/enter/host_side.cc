@@ -15,6 +15,8 @@ namespace {
 
 constexpr long kDumpable = 4;  // PR_SET_DUMPABLE
 constexpr int kSignals = 64;
+// Started by anything but a keeper, say as the interpreter of `#!/proc/self/exe`: not executable.
+constexpr int kNoRequest = 126;
 constexpr std::uint64_t kUserNamespace = CLONE_NEWUSER;
 
 struct KernelSigaction {
@@ -48,12 +50,12 @@ void reset_signals() {
 std::uint32_t* map_report(long fd, long slot) {
   unsigned long bytes = (static_cast<unsigned long>(slot) + 1) * sizeof(std::uint32_t);
   long size = kernel(__NR_lseek, fd, 0, 2 /* SEEK_END */);
-  if (size < 0 || static_cast<unsigned long>(size) < bytes) exit_process(2);
+  if (size < 0 || static_cast<unsigned long>(size) < bytes) exit_process(kNoRequest);
   long page = kernel(__NR_mmap, 0, static_cast<long>(bytes), 3 /* read, write */,
                      1 /* MAP_SHARED */, fd, 0);
-  if (page < 0 && page > -4096) exit_process(2);
+  if (page < 0 && page > -4096) exit_process(kNoRequest);
   if (kernel(__NR_madvise, page, static_cast<long>(bytes), 10 /* MADV_DONTFORK */) < 0) {
-    exit_process(2);
+    exit_process(kNoRequest);
   }
   close_fd(fd);
   return reinterpret_cast<std::uint32_t*>(page) + slot;
@@ -197,12 +199,12 @@ void close_descriptors(const Plan& plan) {
 }  // namespace
 
 [[noreturn]] void run(long argc, char** argv) {
-  if (argc != 3) exit_process(2);
+  if (argc != 3) exit_process(kNoRequest);
   kernel(__NR_prctl, kDumpable, 0);
   reset_signals();
   long report_fd = parse_number(argv[1]);
   long slot = parse_number(argv[2]);
-  if (report_fd < kPlanFirstFreeFd || slot < 0) exit_process(2);
+  if (report_fd < kPlanFirstFreeFd || slot < 0) exit_process(kNoRequest);
   std::uint32_t* report = map_report(report_fd, slot);
   kernel(__NR_fcntl, kStatusFd, 2 /* F_SETFD */, 1 /* FD_CLOEXEC */);
 
