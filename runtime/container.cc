@@ -357,11 +357,12 @@ void Container::remove(std::function<void()> on_removed) {
 
 // ---- leaves
 
-Result<std::shared_ptr<CgroupLeaf>> Container::take_leaf(const std::string& name) {
-  if (!context_->cgroups) return std::shared_ptr<CgroupLeaf>();
+Result<std::shared_ptr<ProbeLeaf>> Container::take_leaf(const std::string& name) {
+  if (!context_->cgroups) return std::shared_ptr<ProbeLeaf>();
   Leaf& leaf = run_.leaves[name];
-  KW_CHECK(!leaf.taken);
-  if (!leaf.cgroup) {
+  if (leaf.taken)
+    return fail(Errc::conflict, "cannot start a probe of " + name + ": the last one has not ended");
+  if (!leaf.probe) {
     CgroupLimits limits;
     const ProbeLimits& probe = order_.spec->probe_limits;
     if (probe.pids > 0) limits.pids = probe.pids;
@@ -369,10 +370,12 @@ Result<std::shared_ptr<CgroupLeaf>> Container::take_leaf(const std::string& name
     Result<CgroupLeaf> made = CgroupLeaf::create(*context_->cgroups, id_,
                                                  "probe-" + std::to_string(next_leaf_++), limits);
     if (!made) return fail(made.error());
-    leaf.cgroup = std::make_shared<CgroupLeaf>(std::move(*made));
+    std::vector<int> join = made->join_fds(run_.payload_cgroups);
+    Duration used = made->cpu();
+    leaf.probe = std::make_shared<ProbeLeaf>(ProbeLeaf{std::move(*made), std::move(join), used});
   }
   leaf.taken = true;
-  return leaf.cgroup;
+  return leaf.probe;
 }
 
 Result<std::shared_ptr<CgroupLeaf>> Container::make_exec_leaf() {
@@ -390,18 +393,20 @@ std::vector<int> Container::join_fds() const {
   return fds;
 }
 
-void Container::release_leaf(const std::string& name, bool clean) {
+void Container::release_leaf(const std::string& name, const ProbeLeaf* leaf, bool clean) {
   auto found = run_.leaves.find(name);
-  if (found == run_.leaves.end()) return;  // the container's run has ended meanwhile
+  // It may be of an earlier run of the container.
+  if (found == run_.leaves.end() || found->second.probe.get() != leaf) return;
   found->second.taken = false;
-  std::erase_if(run_.abandoned, [](const std::shared_ptr<CgroupLeaf>& leaf) {
-    if (leaf.use_count() > 1) return false;  // an exec session has it
-    Result<bool> gone = leaf->try_remove();
+  std::erase_if(run_.abandoned, [](const std::shared_ptr<CgroupLeaf>& old) {
+    if (old.use_count() > 1) return false;  // an exec session has it
+    Result<bool> gone = old->try_remove();
     return gone && *gone;
   });
-  if (clean || !found->second.cgroup) return;
-  Result<bool> gone = found->second.cgroup->try_remove();
-  if (!gone || !*gone) run_.abandoned.push_back(found->second.cgroup);
+  if (clean) return;
+  CgroupLeaf& cgroup = found->second.probe->cgroup;
+  Result<bool> gone = cgroup.try_remove();
+  if (!gone || !*gone) run_.abandoned.push_back(std::make_shared<CgroupLeaf>(std::move(cgroup)));
   run_.leaves.erase(found);
 }
 

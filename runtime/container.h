@@ -27,6 +27,15 @@ namespace keepwell {
 // Name of its terminal's master at the keeper.
 std::string terminal_name(const ContainerRef& ref);
 
+// The cgroup in which the probes of one check run, one after the other, and what need not be found
+// out again each time.
+struct ProbeLeaf {
+  CgroupLeaf cgroup;
+  std::vector<int>
+      join;  // what a probe joins: the leaf, and the payload's hierarchies that it does not cover
+  Duration cpu{0};  // used by the probes before
+};
+
 class Container {
  public:
   Container(EngineContext& context, std::string id);
@@ -64,18 +73,18 @@ class Container {
 
   // A cgroup of its own for a probe of check NAME, the same one each time while it stays clean;
   // null where this host has none. Give it back with release_leaf().
-  Result<std::shared_ptr<CgroupLeaf>> take_leaf(const std::string& name);
+  Result<std::shared_ptr<ProbeLeaf>> take_leaf(const std::string& name);
   // A cgroup for an exec session, within the container's own; removed with it at the latest.
   Result<std::shared_ptr<CgroupLeaf>> make_exec_leaf();
   // What a process that is to live in the container's own cgroup joins.
   std::vector<int> join_fds() const;
   // CLEAN: nothing is left in it.
-  void release_leaf(const std::string& name, bool clean);
+  void release_leaf(const std::string& name, const ProbeLeaf* leaf, bool clean);
 
  private:
   enum class Phase { idle, starting, running, cleaning };
   struct Leaf {
-    std::shared_ptr<CgroupLeaf> cgroup;
+    std::shared_ptr<ProbeLeaf> probe;
     bool taken = false;
   };
   struct Run {  // what a running container has

@@ -74,7 +74,8 @@ Status Container::adopt_running(pid_t pid, UniqueFd pidfd, SpawnId spawn_id) {
   if (order_.spec->runtime == RuntimeKind::process) {
     run_.base = process_base();
   } else {
-    Result<std::shared_ptr<const ExecPlanBase>> base = compile_container_plan(*context_, id_);
+    Result<std::shared_ptr<const ExecPlanBase>> base =
+        compile_container_plan(*context_, id_, *order_.spec);
     if (base) {
       run_.base = std::move(*base);
     } else {

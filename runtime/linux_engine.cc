@@ -203,6 +203,10 @@ Result<std::unique_ptr<ExecSession>> LinuxEngine::exec(const ExecSessionOrder& o
   Container* found = find(order.container);
   if (!found || !found->running() || !found->plan_base())
     return fail(Errc::conflict, "cannot exec: container " + order.container.id + " is not running");
+  const ServiceSpec& spec = *found->order().spec;
+  if (spec.exec == ExecMode::runtime && spec.runtime == RuntimeKind::oci)
+    return fail(Errc::unsupported, "cannot exec in " + found->order().name +
+                                       ": with x-keepwell.exec: runtime only probes are run in it");
   if (found->frozen())
     return fail(Errc::conflict, "cannot exec: container " + order.container.id + " is paused");
   return ExecSession::start(*context_, *found, order, std::move(handlers));

@@ -62,7 +62,10 @@ std::string container_key(const ContainerRef& ref) {
 }
 
 Result<std::shared_ptr<const ExecPlanBase>> compile_container_plan(EngineContext& context,
-                                                                   const std::string& id) {
+                                                                   const std::string& id,
+                                                                   const ServiceSpec& spec) {
+  if (spec.exec == ExecMode::runtime)
+    return std::make_shared<const ExecPlanBase>(host_exec_plan_base());
   Result<std::string> text = read_small_file(context.bundle_dir(id) + "/config.json", 4u << 20);
   if (!text) return fail(text.error());
   ExecPlanOptions options;
@@ -292,7 +295,8 @@ void OciStart::claimed(UniqueFd pidfd) {
     Status up = bring_loopback_up(launched_.pidfd.get());
     if (!up) context_->warn(order_.name + ": " + up.error().text);
   }
-  Result<std::shared_ptr<const ExecPlanBase>> base = compile_container_plan(*context_, id_);
+  Result<std::shared_ptr<const ExecPlanBase>> base =
+      compile_container_plan(*context_, id_, *order_.spec);
   if (!base) return give_up(128, base.error().text);
   launched_.base = std::move(*base);
   if (context_->cgroups) {

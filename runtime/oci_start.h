@@ -36,9 +36,11 @@ struct Launched {
 // Durable key of a container's process at the keeper.
 std::string container_key(const ContainerRef& ref);
 
-// Compiles the plan for entering the container of BUNDLE_DIR that runs as PID.
+// Compiles the plan for entering the container of this id, from its bundle. With `exec: runtime` it
+// is that of the host, where the runtime's own exec is run.
 Result<std::shared_ptr<const ExecPlanBase>> compile_container_plan(EngineContext& context,
-                                                                   const std::string& id);
+                                                                   const std::string& id,
+                                                                   const ServiceSpec& spec);
 
 class OciStart {
  public:

@@ -2,6 +2,8 @@
 
 #include <signal.h>
 
+#include <algorithm>
+
 namespace keepwell {
 
 namespace {
@@ -13,6 +15,7 @@ constexpr Duration kDrainGrace =
 constexpr Duration kEmptyTimeout =
     std::chrono::seconds(2);  // until what cannot be killed is left to its fate
 constexpr Duration kContainerEndGrace = std::chrono::milliseconds(50);
+constexpr Duration kRuntimeExecPoll = std::chrono::milliseconds(50);
 constexpr Duration kEmptyPoll = std::chrono::milliseconds(5);
 
 std::vector<std::string> probe_argv(const CheckSpec& check) {
@@ -48,32 +51,46 @@ void ProbeProcess::start(std::function<void(ProbeEnded)> on_ended) {
   timer_.start_after(Duration{0}, [this] { finish(true); });
 }
 
-Status ProbeProcess::spawn() {
-  Result<std::shared_ptr<CgroupLeaf>> leaf = container_->take_leaf(order_.check->name);
+// What is to be run, and where.
+Status ProbeProcess::fill(EnterOrder& enter) {
+  const ServiceSpec& spec = *container_->order().spec;
+  enter.base = container_->plan_base();
+  enter.request.argv = probe_argv(*order_.check);
+  if (spec.exec == ExecMode::runtime && spec.runtime == RuntimeKind::oci) {
+    const std::string& id = container_->id();
+    Result<RuntimeExec> prepared =
+        RuntimeExec::prepare(*context_->runtime, id, context_->bundle_dir(id),
+                             std::to_string(order_.id), enter.request.argv);
+    if (!prepared) return fail(prepared.error());
+    runtime_exec_ = std::move(*prepared);
+    enter.request.argv = runtime_exec_->argv();
+    return {};
+  }
+  if (spec.runtime == RuntimeKind::process) enter.request.user = spec.user;
+  enter.target_pidfd = container_->target_pidfd();
+  Result<std::shared_ptr<ProbeLeaf>> leaf = container_->take_leaf(order_.check->name);
   if (!leaf) return fail(leaf.error());
   leaf_ = *leaf;
+  if (leaf_) {
+    enter.cgroup_procs = leaf_->join;
+    if (!context_->cgroups->layout.unified_mount.empty())
+      enter.kill_cgroup = context_->cgroups->layout.unified_mount + leaf_->cgroup.path();
+  } else {
+    enter.cgroup_procs = container_->join_fds();
+  }
+  return {};
+}
+
+Status ProbeProcess::spawn() {
+  EnterOrder enter;
+  if (Status filled = fill(enter); !filled) return filled;
   Result<UniqueFd> output = capture_.open(kKeptBytes, kFloodBytes, [this] {
     ended_.error = "the probe wrote more than 64 MiB and was killed";
     kill_all();
   });
   if (!output) return fail(output.error());
 
-  EnterOrder enter;
-  enter.base = container_->plan_base();
-  enter.request.argv = probe_argv(*order_.check);
-  if (container_->order().spec->runtime == RuntimeKind::process)
-    enter.request.user = container_->order().spec->user;
   enter.stdio = {context_->null.get(), output->get(), output->get()};
-  enter.target_pidfd = container_->target_pidfd();
-  if (leaf_) {
-    enter.cgroup_procs = leaf_->join_fds(container_->payload_cgroups());
-    leaf_cpu_before_ = leaf_->cpu();
-    if (!context_->cgroups->layout.unified_mount.empty())
-      enter.kill_cgroup = context_->cgroups->layout.unified_mount + leaf_->path();
-  } else {
-    for (const UniqueFd& procs : container_->payload_cgroups())
-      enter.cgroup_procs.push_back(procs.get());
-  }
   Result<std::unique_ptr<EnterProcess>> process = EnterProcess::start(
       context_->loop, context_->keeper, enter,
       {.on_running =
@@ -104,7 +121,14 @@ bool ProbeProcess::container_runs() const {
 }
 
 void ProbeProcess::kill_all() {
-  if (leaf_) (void)leaf_->kill();
+  if (leaf_) (void)leaf_->cgroup.kill();
+  if (runtime_exec_ && context_->cgroups) {
+    // The runtime's command ends with the program; killed itself, it would leave the program
+    // behind.
+    Result<std::vector<int>> alive = container_pids(*context_->cgroups, container_->id());
+    if (alive) runtime_exec_->kill(*alive);
+    return;
+  }
   if (process_) process_->kill_group();
 }
 
@@ -113,7 +137,17 @@ void ProbeProcess::kill() {
   killed_ = true;
   kill_all();
   if (program_over_) return;  // the wait for the rest is under way, and bounded
-  timer_.start_after(kEmptyTimeout, [this] {
+  give_up_at_ = Loop::now().mono + kEmptyTimeout;
+  wait_for_death();
+}
+
+void ProbeProcess::wait_for_death() {
+  timer_.start_after(runtime_exec_ ? kRuntimeExecPoll : kEmptyTimeout, [this] {
+    if (Loop::now().mono < give_up_at_) {
+      kill_all();  // the runtime may not have said until now which process it is
+      return wait_for_death();
+    }
+    if (process_) process_->kill_group();
     ended_.how = ProbeEnded::How::killed;
     ended_.error = "the probe could not be killed within 2 s; it is left to the kernel";
     finish(false);
@@ -131,15 +165,27 @@ void ProbeProcess::program_ended(const ExitRecord& record) {
   ended_.cpu = record.user_cpu + record.system_cpu;
   ended_.max_rss_bytes = record.rss_bytes_max;
   ended_.how = ProbeEnded::How::exited;
-  if (record.signal == SIGKILL && container_ended_)
+  bool by_kill = record.signal == SIGKILL || (runtime_exec_ && record.code == 128 + SIGKILL);
+  if (by_kill && container_ended_)
     ended_.how = ProbeEnded::How::container_gone;
-  else if (record.signal == SIGKILL && killed_)
+  else if (by_kill && killed_)
     ended_.how = ProbeEnded::How::killed;
+  else if (runtime_exec_ && record.code != 0)
+    runtime_failed(runtime_exec_->finish());
   // When a container's first process ends, the kernel kills all others first. So a probe that was
   // killed by nobody we know of may be the first sign of that, and waits for the second one.
-  unexplained_kill_ = record.signal == SIGKILL && !killed_ && ended_.error.empty();
+  unexplained_kill_ = by_kill && !killed_ && ended_.error.empty();
   timer_.stop();
   capture_.finish(kDrainGrace, [this] { drained(); });
+}
+
+// The runtime's own exit code is 255 or 1 whatever went wrong; only its log tells that from the
+// program's.
+void ProbeProcess::runtime_failed(const std::string& complaint) {
+  if (complaint.empty()) return;
+  ended_.how = container_runs() ? ProbeEnded::How::start_failed : ProbeEnded::How::container_gone;
+  ended_.code = start_failure_code(complaint);
+  ended_.error = complaint;
 }
 
 void ProbeProcess::drained() {
@@ -149,10 +195,10 @@ void ProbeProcess::drained() {
     if (process_) process_->kill_group();
     return finish(true);
   }
-  Result<CgroupLeaf::Inside> inside = leaf_->inside();
+  Result<CgroupLeaf::Inside> inside = leaf_->cgroup.inside();
   if (inside && !inside->populated) return finish(inside->zombies == 0);
   ended_.left_over = !killed_;
-  (void)leaf_->kill();
+  (void)leaf_->cgroup.kill();
   give_up_at_ = Loop::now().mono + kEmptyTimeout;
   wait_until_empty();
 }
@@ -160,16 +206,17 @@ void ProbeProcess::drained() {
 void ProbeProcess::wait_until_empty() {
   // cgroup.events says when; where there is none, or it is not to be watched, the timer alone
   // looks.
-  if (leaf_->events_fd() >= 0)
-    (void)leaf_watch_.start(leaf_->events_fd(), {.priority = true}, [this](Ready) { poll_leaf(); });
+  if (leaf_->cgroup.events_fd() >= 0)
+    (void)leaf_watch_.start(leaf_->cgroup.events_fd(), {.priority = true},
+                            [this](Ready) { poll_leaf(); });
   timer_.start_after(kEmptyPoll, [this] { poll_leaf(); });
 }
 
 void ProbeProcess::poll_leaf() {
-  Result<CgroupLeaf::Inside> inside = leaf_->inside();
+  Result<CgroupLeaf::Inside> inside = leaf_->cgroup.inside();
   if (inside && !inside->populated) return finish(inside->zombies == 0);
   if (Loop::now().mono >= give_up_at_) return finish(false);
-  (void)leaf_->kill();
+  (void)leaf_->cgroup.kill();
   timer_.start_after(kEmptyPoll, [this] { poll_leaf(); });
 }
 
@@ -188,10 +235,12 @@ void ProbeProcess::finish(bool clean) {
   finishing_ = true;
   timer_.stop();
   leaf_watch_.stop();
+  if (runtime_exec_) (void)runtime_exec_->finish();
   if (leaf_) {
-    Duration used = leaf_->cpu() - leaf_cpu_before_;
-    if (used > ended_.cpu) ended_.cpu = used;
-    container_->release_leaf(order_.check->name, clean && program_over_);
+    Duration used = leaf_->cgroup.cpu();
+    ended_.cpu = std::max(ended_.cpu, used - leaf_->cpu);
+    leaf_->cpu = used;
+    container_->release_leaf(order_.check->name, leaf_.get(), clean && program_over_);
   }
   Now now = Loop::now();
   ended_.at = now.mono;

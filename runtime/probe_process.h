@@ -6,11 +6,13 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "runtime/container.h"
 #include "runtime/engine_context.h"
 #include "runtime/enter_process.h"
+#include "runtime/oci/runtime_exec.h"
 #include "runtime/output_capture.h"
 #include "runtime/timer.h"
 
@@ -37,8 +39,11 @@ class ProbeProcess {
 
  private:
   Status spawn();
+  Status fill(EnterOrder& enter);
   bool container_runs() const;
   void kill_all();
+  void wait_for_death();
+  void runtime_failed(const std::string& complaint);
   void program_ended(const ExitRecord& record);
   void drained();
   void wait_until_empty();
@@ -51,8 +56,8 @@ class ProbeProcess {
   std::function<void(ProbeEnded)> on_ended_;
   OutputCapture capture_;
   std::unique_ptr<EnterProcess> process_;
-  std::shared_ptr<CgroupLeaf> leaf_;
-  Duration leaf_cpu_before_{0};
+  std::shared_ptr<ProbeLeaf> leaf_;
+  std::optional<RuntimeExec> runtime_exec_;  // with exec: runtime; there is no leaf then
   Timer timer_;
   FdWatch leaf_watch_;
   Instant give_up_at_{};

@@ -40,10 +40,10 @@ std::vector<std::string> runtime_delete_argv(const OciRuntime& runtime, std::str
 }
 
 std::vector<std::string> runtime_exec_argv(const OciRuntime& runtime, std::string_view id,
-                                           std::string_view process_file,
-                                           std::string_view log_file) {
-  std::vector<std::string> argv = begin(runtime, log_file);
-  argv.insert(argv.end(), {"exec", "--process", std::string(process_file), std::string(id)});
+                                           const RuntimeExecFiles& files) {
+  std::vector<std::string> argv = begin(runtime, files.log_file);
+  argv.insert(argv.end(), {"exec", "--process", files.process_file, "--pid-file", files.pid_file,
+                           std::string(id)});
   return argv;
 }
 

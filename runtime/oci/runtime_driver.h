@@ -30,9 +30,11 @@ std::vector<std::string> runtime_start_argv(const OciRuntime& runtime, std::stri
                                             std::string_view log_file);
 // Kills what runs, and forgets the container; no error where there is none.
 std::vector<std::string> runtime_delete_argv(const OciRuntime& runtime, std::string_view id);
+struct RuntimeExecFiles {
+  std::string process_file, pid_file, log_file;
+};
 std::vector<std::string> runtime_exec_argv(const OciRuntime& runtime, std::string_view id,
-                                           std::string_view process_file,
-                                           std::string_view log_file);
+                                           const RuntimeExecFiles& files);
 
 // Session keyring that the runtime makes for a container, for execs to join.
 std::string runtime_keyring(const OciRuntime& runtime, std::string_view id);

@@ -273,6 +273,26 @@ void probes(Stage& stage) {
   stage.engine->remove(order.container.id);
 }
 
+void probes_by_the_runtime(Stage& stage) {
+  StartOrder order = stage.order("by-runtime", {"/bin/sleep", "1000"}, [](ServiceSpec& spec) {
+    spec.exec = ExecMode::runtime;
+    spec.user = "12:34";
+  });
+  CHECK(stage.start(order));
+  auto said = stage.wait_probe(stage.probe(order, {"CMD-SHELL", "id -u; exit 3"}));
+  CHECK(said && said->how == ProbeEnded::How::exited && said->code == 3 && said->output == "12\n");
+  auto missing = stage.wait_probe(stage.probe(order, {"CMD", "nosuch"}));
+  CHECK(missing && missing->how == ProbeEnded::How::start_failed && missing->code == 127);
+  ProbeId hung = stage.probe(order, {"CMD", "sleep", "1000"});
+  CHECK(
+      stage.wait<ProbeStarted>([&](const ProbeStarted& e) { return e.probe == hung; }).has_value());
+  stage.engine->kill_probe(hung);
+  auto killed = stage.wait_probe(hung);
+  CHECK(killed && killed->how == ProbeEnded::How::killed && killed->error.empty());
+  CHECK(stage.engine->pids(order.container.id).size() == 1);
+  stage.end(order);
+}
+
 void many_probes(Stage& stage) {
   StartOrder order = stage.order("busy", {"/bin/sleep", "1000"});
   CHECK(stage.start(order));
@@ -625,6 +645,7 @@ int agent(const std::string& dir) {
                                          {"signals", signals},
                                          {"start failures", start_failures},
                                          {"probes", probes},
+                                         {"probes by the runtime", probes_by_the_runtime},
                                          {"many probes", many_probes},
                                          {"pausing", pausing},
                                          {"exec sessions", exec_sessions},
