@@ -12,6 +12,8 @@ packages=("${keepwell_build_packages[@]}" "${keepwell_run_packages[@]}" "${keepw
 [ "$preset" != fuzz ] || packages+=(clang-16)
 install_packages "${packages[@]}"
 
+# Another clone of the same sources finds what this one compiled.
+export CCACHE_BASEDIR="$PWD" CCACHE_NOHASHDIR=1
 cmake --preset "$preset" -DBUILD_TESTING=ON
 cmake --build --preset "$preset"
 
