@@ -122,20 +122,12 @@ class Supervisor {
   double random_share();  // 0 to 1
   std::string new_id();
 
-  // supervisor_lifecycle.cc: starting, stopping, ending
+  // supervisor_lifecycle.cc: starting and ending
   void start_now(Container& container, bool by_hand);
   void on(const ContainerStarted& event);
   void on(const ContainerStartFailed& event);
   void on(const ContainerExited& event);
-  void on(const ContainerPaused& event);
-  void on(const ContainerResumed& event);
-  void on(const ContainerOom& event);
   void begin_run(Container& container, Instant at, WallTime wall);
-  void stop(Container& container, ServiceState state, StopCause cause, int signal,
-            std::optional<Duration> grace);
-  void send_stop(Container& container);
-  void kill_now(Container& container);
-  void stop_timer_fired(Container& container);
   void note_end(Container& container, const ContainerExited& event);
   void after_end(Container& container, ServiceState state, bool failed, RestartReason reason);
   void start_again(Container& container, StopCause cause);
@@ -146,6 +138,16 @@ class Supervisor {
   void forget_starts(Container& container);
   void answer(Container& container, std::uint32_t kinds, const Status& result);
   void changed(const Container& container);
+
+  // supervisor_stop.cc: stopping and pausing
+  void stop(Container& container, ServiceState state, StopCause cause, int signal,
+            std::optional<Duration> grace);
+  void send_stop(Container& container);
+  void kill_now(Container& container);
+  void stop_timer_fired(Container& container);
+  void on(const ContainerPaused& event);
+  void on(const ContainerResumed& event);
+  void on(const ContainerOom& event);
 
   // supervisor_commands.cc
   void on(const Command& command);
@@ -159,7 +161,7 @@ class Supervisor {
   void kill_by_hand(Container& container);
   void cancel_start(Container& container);
 
-  // supervisor_config.cc: configurations, dependencies, the end
+  // supervisor_config.cc: configurations and dependencies
   void on(const Configure& configure);
   void wake(Container& container);
   void create(const std::shared_ptr<const ServiceSpec>& spec, int replica,
@@ -176,6 +178,8 @@ class Supervisor {
   void dependencies_changed();
   void restart_dependents();
   void follow_restart(Container& container, const std::string& service);
+
+  // supervisor_shutdown.cc
   void begin_shutdown();
   void limit_stop(Container& container);
   void mark_for_next_run(Container& container);
@@ -201,10 +205,12 @@ class Supervisor {
   void answer_probe(CheckRun& run, bool counted);
   static ProbeResult result_of(const Flight& flight, const ProbeEnded& event,
                                const std::string& id);
+  double spread_of(const CheckSpec& spec) const;
+
+  // supervisor_verdict.cc
   void apply_result(Container& container, std::size_t index, ProbeResult result);
   void update_health(Container& container, const std::string& check);
   void act_on_unhealthy(Container& container, std::size_t index, bool transition);
-  double spread_of(const CheckSpec& spec) const;
 
   std::vector<std::unique_ptr<Container>> containers_;
   std::unordered_map<std::string_view, Container*> by_id_;  // keys live in the containers

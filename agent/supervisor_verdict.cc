@@ -1,0 +1,123 @@
+// Verdicts: what a result makes of a check, the checks of the health, and the health of the
+// container.
+#include <algorithm>
+#include <utility>
+
+#include "agent/restart_policy.h"
+#include "agent/supervisor_state.h"
+#include "exporters/duration_stats.h"
+#include "probes/rollup.h"
+
+namespace keepwell {
+namespace {
+
+std::string first_line(const std::string& output) {
+  return output.substr(0, std::min(output.find('\n'), std::size_t{120}));
+}
+
+}  // namespace
+
+void Supervisor::apply_result(Container& container, std::size_t index, ProbeResult result) {
+  ContainerStatus& status = container.status;
+  CheckStatus& check = status.checks[index];
+  CheckRun& run = container.checks[index];
+  observe_probe(check, result);
+  if (result.outcome == ProbeOutcome::voided) return;
+  const int starting_before = check.starting_results;
+  const auto transition = run.tracker.apply(*check.spec, status.started_mono, result);
+  check.log.push_back(std::move(result));
+  if (check.log.size() > kProbeLogMax) check.log.pop_front();
+  check.status = run.tracker.status();
+  check.failing_streak = run.tracker.record().failing_streak;
+  check.success_streak = run.tracker.record().success_streak;
+  check.starting_results = run.tracker.record().starting_results;
+  if (check.starting_results > starting_before && run.tracker.starting_notice()) {
+    check.starting_long_total++;
+    emit(container, "health_starting").attributes = {
+        {"check", check.spec->name}, {"results", std::to_string(check.starting_results)}};
+  }
+  if (transition) {
+    if (transition->to == Health::healthy) {
+      check.transitions_to_healthy_total++;
+      run.acted = false;
+    }
+    if (transition->to == Health::unhealthy) check.transitions_to_unhealthy_total++;
+    update_health(container, check.spec->name);
+  }
+  save(container, transition.has_value());
+  if (check.status == Health::unhealthy) {
+    act_on_unhealthy(container, index, transition.has_value());
+  }
+}
+
+// CHECK: whose result caused it; empty: none did (a start, a reload).
+void Supervisor::update_health(Container& container, const std::string& check) {
+  ContainerStatus& status = container.status;
+  std::vector<CheckVerdict> verdicts;
+  verdicts.reserve(status.checks.size());
+  for (const CheckStatus& each : status.checks) {
+    verdicts.push_back({.role = each.spec->role, .status = each.status});
+  }
+  const Health before = status.health;
+  const Health after = roll_up(verdicts);
+  if (after == before) return;
+  status.health = after;
+  if (before == Health::healthy && status.healthy_since) {
+    const Duration stable = now_.mono - *status.healthy_since;
+    if (stable >= container.spec().restart.reset_after) status.backoff = Duration{0};
+    status.healthy_since.reset();
+  }
+  if (after == Health::healthy) status.healthy_since = now_.mono;
+  if (before == Health::starting && after == Health::healthy) {
+    observe(status.start_to_healthy, now_.mono - status.started_mono, kStartToHealthyBounds);
+  }
+  if (after == Health::healthy || after == Health::unhealthy) {
+    Event& event = emit(container, std::string("health_status: ") + to_string(after));
+    if (!check.empty() && check != kHealthcheckName) {
+      event.attributes.emplace_back("check", check);
+    }
+  }
+  changed(container);
+}
+
+// Asked at every failure while unhealthy, not only at the first: an answer that was missed (the
+// agent died, the policy changed) is then given by the next one.
+void Supervisor::act_on_unhealthy(Container& container, std::size_t index, bool transition) {
+  ContainerStatus& status = container.status;
+  const CheckStatus& check = status.checks[index];
+  CheckRun& run = container.checks[index];
+  if (!acts(check.spec->role) || run.acted || status.stopped_by_hand || shutting_down_ ||
+      status.state != ServiceState::running) {
+    return;
+  }
+  const OnUnhealthy action =
+      unhealthy_action(check.spec->on_unhealthy, container.spec().restart, status.restart_count,
+                       status.restart_times, now_.mono);
+  if (action == OnUnhealthy::none || action == OnUnhealthy::policy) return;
+  if (check.spec->observe) {
+    if (transition) status.suppressed_total[static_cast<std::size_t>(SuppressReason::observe)]++;
+    return;
+  }
+  run.acted = true;
+  std::string detail = check.spec->name + " failed " + std::to_string(check.failing_streak) +
+                       (check.failing_streak == 1 ? " time" : " times");
+  if (!check.log.empty()) detail += ": " + first_line(check.log.back().output);
+  if (action == OnUnhealthy::stop) {
+    return stop(container, ServiceState::stopping, StopCause::unhealthy, 0, std::nullopt);
+  }
+  note_decision(container, RestartReason::unhealthy, std::move(detail));
+  status.restart_event_due = true;
+  if (action == OnUnhealthy::restart) {
+    return stop(container, ServiceState::restarting, StopCause::unhealthy, 0, std::nullopt);
+  }
+  status.state = ServiceState::stopping;
+  status.stop_cause = StopCause::none;
+  status.by_kill = true;
+  status.stop_deadline = now_.mono;
+  container.stop_began = now_.mono;
+  save(container);
+  changed(container);
+  kill_now(container);
+}
+
+}  // namespace keepwell
