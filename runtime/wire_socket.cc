@@ -66,7 +66,9 @@ Received receive(int socket, Datagram& out) {
   ssize_t n = 0;
   do {
     n = recvmsg(socket, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-  } while (n < 0 && errno == EINTR);
+    // A peer that closed without having read everything is reported once as a reset, before what it
+    // had sent: its last words are still there.
+  } while (n < 0 && (errno == EINTR || errno == ECONNRESET));
   if (n < 0) return errno == EAGAIN || errno == ENOMEM ? Received::nothing : Received::closed;
   if (n == 0) return Received::closed;
 
