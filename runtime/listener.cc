@@ -19,7 +19,8 @@
 namespace keepwell {
 namespace {
 
-constexpr int kBacklog = 128;
+// A unix client that finds it full fails at once (EAGAIN), so it must hold a burst of clients.
+constexpr int kBacklog = 1024;
 constexpr int kAcceptsPerTurn = 16;
 constexpr Duration kRetryAfter = std::chrono::milliseconds(100);
 

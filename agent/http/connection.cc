@@ -310,6 +310,8 @@ void Connection::hijack(const HttpHead& head) {
   keep_alive_ = false;
   write_head(head, std::nullopt);
   phase_ = Phase::hijacked;
+  hijacked_ = true;
+  server_.hijacked();
   deadline_.stop();
   pending_ = parser_.take_rest();
   holding_ = true;

@@ -39,6 +39,7 @@ class Connection {
   std::size_t queued() const { return stream_->queued() + held_.size(); }
 
   const std::optional<PeerCredentials>& peer() const { return peer_; }
+  bool was_hijacked() const { return hijacked_; }
 
  private:
   enum class Phase { idle, head, body, answering, hijacked, draining, lingering, gone };
@@ -90,7 +91,8 @@ class Connection {
   bool chunked_answer_ = false;
   bool headless_ = false;  // the answer has no body, whatever is written: HEAD
   bool keep_alive_ = true;
-  bool ended_ = false;  // hijacked: end() was called
+  bool hijacked_ = false;  // and ever after
+  bool ended_ = false;     // hijacked: end() was called
   int requests_ = 0;
   std::size_t stalled_at_ = 0;
   Timer deadline_;        // head, body, idle, linger

@@ -35,7 +35,9 @@ void HttpServer::accept(UniqueFd fd) {
     if (!credentials) return;
     peer = *credentials;
   }
-  if (connections_.size() >= options_.limits.connections_max) return;
+  if (connections_.size() - hijacked_ >= options_.limits.connections_max ||
+      hijacked_ >= options_.limits.hijacked_max)
+    return;
   if (peer && peer->uid != 0 && per_user_[peer->uid] >= options_.limits.connections_per_user_max)
     return;
   auto connection = std::make_unique<Connection>(*this, peer);
@@ -47,6 +49,7 @@ void HttpServer::accept(UniqueFd fd) {
 void HttpServer::forget(Connection& connection) {
   const auto found = connections_.find(&connection);
   if (found == connections_.end()) return;
+  if (connection.was_hijacked()) --hijacked_;
   if (connection.peer()) {
     const auto user = per_user_.find(connection.peer()->uid);
     if (user != per_user_.end() && --user->second == 0) per_user_.erase(user);

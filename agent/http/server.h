@@ -25,7 +25,8 @@ class Connection;
 
 struct HttpLimits {
   std::size_t body_bytes_max = 1 << 20;
-  std::size_t connections_max = 256;
+  std::size_t connections_max = 256;  // hijacked ones are counted apart
+  std::size_t hijacked_max = 1024;
   std::size_t connections_per_user_max = 32;  // of a unix socket; root has no such limit
   int requests_per_connection_max = 100;
   Duration head_timeout = std::chrono::seconds(5);    // the whole head, from its first byte
@@ -67,6 +68,7 @@ class HttpServer {
   HttpServer(Loop& loop, Options options);
   void accept(UniqueFd fd);
   void forget(Connection& connection);
+  void hijacked() { ++hijacked_; }
   void retire(Exchange::Handlers handlers);
   void reap_later();
 
@@ -74,6 +76,7 @@ class HttpServer {
   Options options_;
   std::unique_ptr<Listener> listener_;
   std::map<Connection*, std::unique_ptr<Connection>> connections_;
+  std::size_t hijacked_ = 0;  // of connections_
   std::map<std::uint32_t, std::size_t> per_user_;
   std::vector<std::unique_ptr<Connection>> dead_;  // freed on the loop's next turn
   std::vector<Exchange::Handlers> retired_;        // likewise

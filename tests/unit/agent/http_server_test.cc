@@ -163,6 +163,40 @@ TEST_CASE("connections beyond the limit are closed") {
   CHECK_THAT(f.receive(two, "/x:"), StartsWith("HTTP/1.1 200"));
 }
 
+TEST_CASE("sessions do not take the place of requests, and have a limit of their own") {
+  HttpLimits limits;
+  limits.connections_max = 1;
+  limits.hijacked_max = 2;
+  std::vector<ExchangePtr> held;
+  Fixture f(
+      [&](const ExchangePtr& exchange) {
+        if (exchange->request().method == "GET") {
+          echo(exchange);
+          return;
+        }
+        exchange->hijack({101, "", {}});
+        held.push_back(exchange);
+      },
+      limits);
+  const std::string post = "POST /e HTTP/1.1\r\nHost: x\r\n\r\n";
+  UniqueFd one = f.connect();
+  Fixture::send(one, post);
+  CHECK_THAT(f.receive(one, "\r\n\r\n"), StartsWith("HTTP/1.1 101"));
+  const UniqueFd request = f.connect();
+  Fixture::send(request, kGet);
+  CHECK_THAT(f.receive(request, "/x:"), StartsWith("HTTP/1.1 200"));
+  Fixture::send(request, post);
+  CHECK_THAT(f.receive(request, "\r\n\r\n"), StartsWith("HTTP/1.1 101"));
+  CHECK(f.receive(f.connect(), "").empty());
+  one.reset();
+  held.front()->end();
+  f.turn([&] { return f.server->connections() == 1; });
+  const UniqueFd next = f.connect();
+  Fixture::send(next, kGet);
+  CHECK_THAT(f.receive(next, "/x:"), StartsWith("HTTP/1.1 200"));
+  held.clear();
+}
+
 TEST_CASE("an answer that grows is chunked, its head comes first") {
   ExchangePtr held;
   bool closed = false;
