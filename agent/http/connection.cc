@@ -22,14 +22,6 @@ constexpr int kHoldSpins = 20;
 constexpr int kHoldChecksMax = kHoldSpins + 100;
 constexpr Duration kVanishCheck = std::chrono::milliseconds(250);
 
-bool is_local_host(std::string_view host) {
-  if (host.empty()) return true;
-  if (host.front() == '[') return true;
-  host = host.substr(0, host.find(':'));
-  return equal_ignoring_case(host, "localhost") ||
-         host.find_first_not_of("0123456789.") == std::string_view::npos;
-}
-
 bool has_no_body(int status) { return status == 204 || status == 304 || status < 200; }
 
 }  // namespace

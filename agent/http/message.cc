@@ -99,4 +99,12 @@ std::string chunk_bytes(std::string_view bytes) {
   return chunk;
 }
 
+bool is_local_host(std::string_view host) {
+  if (host.empty()) return true;
+  if (host.front() == '[') return true;
+  host = host.substr(0, host.find(':'));
+  return equal_ignoring_case(host, "localhost") ||
+         host.find_first_not_of("0123456789.") == std::string_view::npos;
+}
+
 }  // namespace keepwell

@@ -60,4 +60,8 @@ std::string head_bytes(const HttpHead& head, std::optional<std::uint64_t> size);
 std::string chunk_bytes(std::string_view bytes);
 inline constexpr std::string_view kLastChunk = "0\r\n\r\n";
 
+// Whether a Host header names this machine without asking a resolver: an address, localhost, or
+// nothing. Others are refused, since a name may be rebound to us by a web page's author.
+bool is_local_host(std::string_view host);
+
 }  // namespace keepwell
