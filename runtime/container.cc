@@ -152,6 +152,19 @@ void Container::tell_exit(const ExitRecord& record, bool oom_killed) {
   if (record.id != 0) context_->keeper.ack(record.id);
 }
 
+int Container::target_root() {
+  if (order_.spec->runtime != RuntimeKind::oci || !run_.pidfd) return -1;
+  if (!run_.root) {
+    std::string path = "/proc/" + std::to_string(run_.pid) + "/root";
+    UniqueFd root(::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    // Alive after the open, so the number was not somebody else's.
+    if (root && syscall(SYS_pidfd_send_signal, run_.pidfd.get(), 0, nullptr, 0) == 0) {
+      run_.root = std::move(root);
+    }
+  }
+  return run_.root.get();
+}
+
 Status Container::signal(int number) {
   if (phase_ != Phase::running || !run_.pidfd)
     return fail(Errc::conflict, "cannot signal " + order_.name + ": it is not running");

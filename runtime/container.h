@@ -63,6 +63,8 @@ class Container {
   int target_pidfd() const {
     return order_.spec->runtime == RuntimeKind::oci ? run_.pidfd.get() : -1;
   }
+  // Its root directory, opened at the first call of a run; -1 where there is none.
+  int target_root();
   const std::vector<UniqueFd>& payload_cgroups() const { return run_.payload_cgroups; }
   pid_t pid() const { return run_.pid; }
   std::string log_path() const;
@@ -90,6 +92,7 @@ class Container {
   struct Run {  // what a running container has
     pid_t pid = 0;
     UniqueFd pidfd;
+    UniqueFd root;
     SpawnId spawn_id = 0;
     std::shared_ptr<const ExecPlanBase> base;
     std::vector<UniqueFd> payload_cgroups;

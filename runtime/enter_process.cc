@@ -41,6 +41,7 @@ Result<std::unique_ptr<EnterProcess>> EnterProcess::start(Loop& loop, KeeperClie
   ExecFds fds{.stdio = order.stdio,
               .status = write_end.get(),
               .target_pidfd = order.target_pidfd,
+              .target_root = order.target_root,
               .tty_socket = order.tty_socket,
               .cgroup_procs = order.cgroup_procs};
   Result<ExecPlan> plan = build_exec_plan(*order.base, order.request, fds);

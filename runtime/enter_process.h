@@ -32,6 +32,7 @@ struct EnterOrder {
   std::array<int, 3> stdio{-1, -1,
                            -1};  // borrowed, like the others; free to be closed after start()
   int target_pidfd = -1;
+  int target_root = -1;
   int tty_socket = -1;
   std::vector<int> cgroup_procs;
   bool durable = false;

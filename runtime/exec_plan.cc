@@ -142,6 +142,7 @@ std::vector<int> assign_fds(const ExecPlanBase& base, const ExecRequest& request
     return static_cast<std::uint32_t>(list.size() - 1);
   };
   if (base.namespaces != 0) header.target_pidfd = append(fds.target_pidfd);
+  if (base.namespaces != 0 && fds.target_root >= 0) header.target_root = append(fds.target_root);
   if (request.tty) header.tty_socket = append(fds.tty_socket);
   for (int fd : fds.cgroup_procs) cgroup_numbers.push_back(append(fd));
   return list;

@@ -125,6 +125,7 @@ struct ExecFds {
                            -1};     // all three REQUIRED (open /dev/null on the host, not inside)
   int status = -1;                  // REQUIRED: write end of the status pipe
   int target_pidfd = -1;            // REQUIRED when the base joins namespaces: the container's init
+  int target_root = -1;             // the container's root directory (O_PATH), where it is known
   int tty_socket = -1;              // REQUIRED with tty: receives the master (SCM_RIGHTS, one byte)
   std::vector<int> cgroup_procs{};  // cgroup.procs files open for writing, v2 leaf first
 };

@@ -70,6 +70,7 @@ Result<std::unique_ptr<ExecSession>> ExecSession::start(EngineContext& context,
   enter.request.tty_rows = static_cast<std::uint16_t>(std::clamp(order.rows, 0, 0xffff));
   enter.request.tty_columns = static_cast<std::uint16_t>(std::clamp(order.columns, 0, 0xffff));
   enter.target_pidfd = container.target_pidfd();
+  enter.target_root = container.target_root();
   enter.stdio = {context.null.get(), context.null.get(), context.null.get()};
 
   Pipe in, out, err;

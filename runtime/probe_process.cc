@@ -68,6 +68,7 @@ Status ProbeProcess::fill(EnterOrder& enter) {
   }
   if (spec.runtime == RuntimeKind::process) enter.request.user = spec.user;
   enter.target_pidfd = container_->target_pidfd();
+  enter.target_root = container_->target_root();
   Result<std::shared_ptr<ProbeLeaf>> leaf = container_->take_leaf(order_.check->name);
   if (!leaf) return fail(leaf.error());
   leaf_ = *leaf;

@@ -116,6 +116,7 @@ Plan load_plan() {
   }
   check.fd(header.target_pidfd);
   check.fd(header.tty_socket);
+  check.fd(header.target_root);
   if (plan.has(kPlanTty) && header.tty_socket == kNoFd) Checker::refuse();
   if (header.seccomp.count > 4096 || header.argv.count == 0 || header.cwd.offset == 0) {
     Checker::refuse();

@@ -179,6 +179,13 @@ void join_namespaces(const Plan& plan) {
     require(EnterStep::user_namespace, kernel(__NR_setresuid, 0, 0, 0));
     kernel(__NR_prctl, kDumpable, 0);  // changed credentials made us dumpable again
   }
+  // A mount namespace is joined at its own root. That is the container's, unless whoever made the
+  // container was itself in a chroot: then pivot_root left the namespace's root on the host, and
+  // only the target's own root is the container.
+  if (plan.header->target_root != kNoFd) {
+    require(EnterStep::namespaces, kernel(__NR_fchdir, plan.header->target_root));
+    require(EnterStep::namespaces, kernel(__NR_chroot, address(".")));
+  }
 }
 
 // Nothing of the host's goes along but 0-2, the status pipe, and the socket that the master of a

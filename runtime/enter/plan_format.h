@@ -22,7 +22,7 @@ inline constexpr int kStatusFd = 4;  // write end of the status pipe
 inline constexpr int kPlanFirstFreeFd = 5;
 
 inline constexpr std::uint32_t kPlanMagic = 0x6e706b77;  // "wkpn"
-inline constexpr std::uint32_t kPlanVersion = 1;
+inline constexpr std::uint32_t kPlanVersion = 2;
 inline constexpr std::uint32_t kPlanBytesMax = 4u << 20;  // argv and env of one exec
 inline constexpr std::uint32_t kPlanEnvSpare = 2;         // HOME, and the closing zero
 inline constexpr std::uint32_t kNoFd = 0xffffffff;
@@ -93,6 +93,8 @@ struct PlanHeader {
   std::uint64_t namespaces = 0;        // CLONE_NEW* to join; 0: stay on the host
   std::uint32_t target_pidfd = kNoFd;  // of a process in them
   std::uint32_t tty_socket = kNoFd;    // gets the tty's master by SCM_RIGHTS, one byte of data
+  std::uint32_t target_root = kNoFd;   // of the target's root directory; see join_namespaces()
+  std::uint32_t reserved = 0;
 
   // ---- inside
   PlanRef keyring_name;  // session keyring to join; absent: the keeper's is kept
