@@ -241,7 +241,7 @@ TEST_CASE("whatever is no plan is refused before anything is done") {
     std::memcpy(changed.data(), &header, sizeof(header));
     return run_bytes(changed, true);
   };
-  CHECK(with([](PlanHeader& h) { h.version = 2; }) == EnterStep::plan);
+  CHECK(with([](PlanHeader& h) { h.version = kPlanVersion + 1; }) == EnterStep::plan);
   CHECK(with([](PlanHeader& h) { h.flags |= std::uint64_t{1} << 40; }) == EnterStep::plan);
   CHECK(with([](PlanHeader& h) { h.argv.offset = 0xfffffff8; }) == EnterStep::plan);
   CHECK(with([](PlanHeader& h) { h.argv.count = 0xffffffff; }) == EnterStep::plan);
