@@ -206,7 +206,8 @@ class Probes(unittest.TestCase):
             output = kw.state("web")["Health"]["Log"][-1]["Output"]
             self.assertEqual(len(output), 4099)
             self.assertTrue(output.endswith("..."))
-            self.assertLess(kw.metrics()["process_resident_memory_bytes"], 200e6 if e2e.PATIENCE > 1 else 40e6)
+            # AddressSanitizer alone keeps 256 MB of freed memory in quarantine.
+            self.assertLess(kw.metrics()["process_resident_memory_bytes"], 500e6 if e2e.PATIENCE > 1 else 40e6)
 
     def test_exit_code_2_is_starting(self):
         with e2e.Keepwell({"services": {"web": e2e.busybox("exec sleep 1000", healthcheck={
