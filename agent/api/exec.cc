@@ -234,6 +234,8 @@ ExecSessionHandlers engine_handlers(const ApiContext& api, const std::shared_ptr
     if (exec->pending_size)
       static_cast<void>(
           exec->session->resize(exec->pending_size->rows, exec->pending_size->columns));
+    // A kill before there was a process has reached nobody.
+    if (exec->io && exec->io->client_vanished()) exec->session->kill();
     if (on_decided) on_decided({});
   };
   handlers.on_failed = [&api, weak, on_decided](int code, const std::string& text) {
@@ -251,6 +253,8 @@ ExecSessionHandlers engine_handlers(const ApiContext& api, const std::shared_ptr
     const std::shared_ptr<Exec> exec = weak.lock();
     if (!exec) return;
     settle(api, *exec, code);
+    // What it left in the background goes on, but not for a client that went away.
+    if (exec->session && exec->io && exec->io->client_vanished()) exec->session->kill();
     if (exec->io) {
       exec->io->exited();
     } else {

@@ -31,6 +31,7 @@ void ExecIo::start(const std::shared_ptr<ExecIo>& self, ExecFdsOfOurs fds) {
   if (client_) {
     Exchange::Handlers handlers;
     handlers.on_closed = [self] {
+      self->vanished_ = true;
       self->drop_client();
       if (self->handlers_.on_client_gone) self->handlers_.on_client_gone();
     };
@@ -38,7 +39,11 @@ void ExecIo::start(const std::shared_ptr<ExecIo>& self, ExecFdsOfOurs fds) {
     handlers.on_data = [self](std::string_view bytes) { self->input(bytes); };
     handlers.on_end = [self] { self->input_ended(); };
     client_->set_handlers(std::move(handlers));
-    if (client_->closed()) drop_client();
+  }
+  const bool gone = client_ && client_->closed();  // before there was a terminal to carry
+  if (gone) {
+    vanished_ = true;
+    drop_client();
   }
   if (fds.terminal) {
     terminal_ = open_output(std::move(fds.terminal), FrameStream::out);
@@ -48,6 +53,7 @@ void ExecIo::start(const std::shared_ptr<ExecIo>& self, ExecFdsOfOurs fds) {
     if (fds.in) open_input(std::move(fds.in));
   }
   if (client_) client_->resume_reading();
+  if (gone && handlers_.on_client_gone) handlers_.on_client_gone();
 }
 
 void ExecIo::open_input(UniqueFd fd) {

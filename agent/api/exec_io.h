@@ -60,6 +60,9 @@ class ExecIo {
   // hold the pipes open get 100 ms of silence, or two seconds in all.
   void exited();
 
+  // Whether there was a client that went away, other than by the detach keys.
+  bool client_vanished() const { return vanished_ || (client_ && !client_->client_is_there()); }
+
   std::uint64_t bytes_in() const { return bytes_in_; }
   std::uint64_t bytes_out() const { return bytes_out_; }
 
@@ -84,6 +87,7 @@ class ExecIo {
   DetachScanner scanner_;
   std::unique_ptr<Stream> in_, out_, err_, terminal_;
   int open_outputs_ = 0;
+  bool vanished_ = false;
   bool paused_ = false;
   bool exited_ = false;
   bool done_ = false;

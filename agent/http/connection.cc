@@ -353,6 +353,8 @@ void Connection::deliver_hijacked() {
   }
 }
 
+bool Connection::client_is_there() const { return !peer_has_closed(stream_->fd()); }
+
 bool Connection::write(std::string_view bytes) {
   if (bytes.empty() || headless_ || ended_) return true;
   if (holding_) {

@@ -39,6 +39,7 @@ class Connection {
   std::size_t queued() const { return stream_->queued() + held_.size(); }
 
   const std::optional<PeerCredentials>& peer() const { return peer_; }
+  bool client_is_there() const;
   bool was_hijacked() const { return hijacked_; }
 
  private:

@@ -45,6 +45,8 @@ bool Exchange::write(std::string_view bytes) { return !connection_ || connection
 
 std::size_t Exchange::queued() const { return connection_ ? connection_->queued() : 0; }
 
+bool Exchange::client_is_there() const { return connection_ && connection_->client_is_there(); }
+
 void Exchange::end() {
   if (connection_) connection_->end();
 }

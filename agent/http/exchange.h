@@ -83,6 +83,9 @@ class Exchange {
   void pause_reading();
   void resume_reading();
 
+  // False once the client has closed its socket, even where on_closed has not come yet.
+  bool client_is_there() const;
+
   bool closed() const { return connection_ == nullptr; }
   bool answered() const { return status_ != 0; }
 

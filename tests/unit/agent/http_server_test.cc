@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 
+#include "agent/api/exec_io.h"
 #include "agent/http/server.h"
 #include "runtime/listener.h"
 #include "runtime/loop.h"
@@ -276,6 +277,35 @@ TEST_CASE("what was written before a hijacked exchange was ended and dropped sti
   const UniqueFd client = f.connect();
   Fixture::send(client, "POST /e HTTP/1.1\r\nHost: x\r\n\r\n");
   CHECK_THAT(f.receive(client, ""), ContainsSubstring("cannot be executed"));
+}
+
+TEST_CASE("a client that was gone before its program ran is told as gone") {
+  ExchangePtr held;
+  Fixture f([&](const ExchangePtr& exchange) {
+    exchange->hijack({101, "", {}});
+    exchange->pause_reading();
+    exchange->write(std::string(1 << 20, 'x'));
+    held = exchange;
+  });
+  UniqueFd client = f.connect();
+  Fixture::send(client, "POST /e HTTP/1.1\r\nHost: x\r\n\r\n");
+  f.turn([&] { return held != nullptr; });
+  client.reset();
+  f.turn([&] { return held->closed(); });
+  int ends[2];
+  REQUIRE(::pipe(ends) == 0);
+  const UniqueFd program(ends[1]);
+  ExecFdsOfOurs fds;
+  fds.out.reset(ends[0]);
+  bool gone = false, done = false;
+  auto io = std::make_shared<ExecIo>(*f.loop, std::move(held), ExecIo::Options{},
+                                     ExecIo::Handlers{.on_client_gone = [&] { gone = true; },
+                                                      .on_detached = nullptr,
+                                                      .on_done = [&] { done = true; }});
+  io->start(io, std::move(fds));
+  CHECK(gone);
+  io->exited();
+  f.turn([&] { return done; });
 }
 
 TEST_CASE("a hijacking client that vanishes after its half-close is noticed") {
