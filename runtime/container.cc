@@ -391,7 +391,21 @@ Result<std::shared_ptr<ProbeLeaf>> Container::take_leaf(const std::string& name)
   return leaf.probe;
 }
 
+namespace {
+
+// Removes those that nobody uses and nothing is left in.
+void sweep(std::vector<std::shared_ptr<CgroupLeaf>>& abandoned) {
+  std::erase_if(abandoned, [](const std::shared_ptr<CgroupLeaf>& old) {
+    if (old.use_count() > 1) return false;  // an exec session has it
+    Result<bool> gone = old->try_remove();
+    return gone && *gone;
+  });
+}
+
+}  // namespace
+
 Result<std::shared_ptr<CgroupLeaf>> Container::make_exec_leaf() {
+  sweep(run_.abandoned);  // of earlier sessions
   std::string name = "payload/exec-" + std::to_string(next_leaf_++);
   Result<CgroupLeaf> made = CgroupLeaf::create(*context_->cgroups, id_, name, {});
   if (!made) return fail(made.error());
@@ -411,11 +425,7 @@ void Container::release_leaf(const std::string& name, const ProbeLeaf* leaf, boo
   // It may be of an earlier run of the container.
   if (found == run_.leaves.end() || found->second.probe.get() != leaf) return;
   found->second.taken = false;
-  std::erase_if(run_.abandoned, [](const std::shared_ptr<CgroupLeaf>& old) {
-    if (old.use_count() > 1) return false;  // an exec session has it
-    Result<bool> gone = old->try_remove();
-    return gone && *gone;
-  });
+  sweep(run_.abandoned);
   if (clean) return;
   CgroupLeaf& cgroup = found->second.probe->cgroup;
   Result<bool> gone = cgroup.try_remove();
