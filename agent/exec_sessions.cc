@@ -1,5 +1,7 @@
 #include "agent/exec_sessions.h"
 
+#include <algorithm>
+
 #include "agent/api/exec_io.h"
 #include "runtime/exec_session.h"
 #include "runtime/loop.h"
@@ -36,7 +38,7 @@ std::string ExecSessions::new_id() {
 Result<std::shared_ptr<Exec>> ExecSessions::create(const std::string& container_id,
                                                    const std::string& container_name,
                                                    std::uint64_t run, ExecSpec spec) {
-  if (execs_.size() >= kExecsMax) forget_old();
+  if (execs_.size() >= kExecsMax) make_room();
   if (execs_.size() >= kExecsMax)
     return fail(Errc::unavailable, "cannot create exec: " + std::to_string(kExecsMax) +
                                        " are remembered already, try again in a few minutes");
@@ -77,6 +79,17 @@ void ExecSessions::container_ended(const std::string& container_id) {
     return entry.second->container_id == container_id &&
            entry.second->state == Exec::State::created;
   });
+}
+
+// Forgets a tenth: those that ended longest ago. What is running or may still be started stays.
+void ExecSessions::make_room() {
+  std::vector<std::pair<Instant, std::string>> finished;
+  for (const auto& [id, exec] : execs_)
+    if (exec->state == Exec::State::finished && !exec->io) finished.emplace_back(exec->ended, id);
+  const std::size_t count = std::min(finished.size(), kExecsMax / 10);
+  std::nth_element(finished.begin(), finished.begin() + static_cast<std::ptrdiff_t>(count),
+                   finished.end());
+  for (std::size_t i = 0; i < count; ++i) execs_.erase(finished[i].second);
 }
 
 void ExecSessions::forget_old() {

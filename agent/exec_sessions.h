@@ -97,6 +97,7 @@ class ExecSessions {
 
  private:
   std::string new_id();
+  void make_room();
   void forget_old();
 
   std::uint64_t random_state_;

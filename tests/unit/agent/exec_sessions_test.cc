@@ -1,0 +1,47 @@
+// What is remembered of exec sessions, and what is forgotten first.
+#include "agent/exec_sessions.h"
+
+#include "runtime/loop.h"
+#include "tests/catch.h"
+
+using namespace keepwell;
+
+TEST_CASE(
+    "a session is found until it is forgotten; a container's end forgets what was not started") {
+  std::unique_ptr<Loop> loop = *Loop::open();
+  {
+    ExecSessions execs(*loop, 1);
+    const auto one = *execs.create("c1", "web", 1, {});
+    const auto two = *execs.create("c1", "web", 1, {});
+    CHECK(one->id.size() == 64);
+    CHECK(one->id != two->id);
+    CHECK(execs.unfinished("c1").size() == 2);
+    CHECK(execs.unfinished("c2").empty());
+    execs.finish(*one, 7);
+    CHECK(execs.unfinished("c1") == std::vector<std::string>{two->id});
+    execs.container_ended("c1");
+    CHECK(execs.find(two->id) == nullptr);
+    REQUIRE(execs.find(one->id) != nullptr);
+    CHECK(execs.find(one->id)->exit_code == 7);
+    CHECK(execs.find("nosuch") == nullptr);
+  }
+  loop->close();
+}
+
+TEST_CASE("when too many are remembered, finished ones make room and others do not") {
+  std::unique_ptr<Loop> loop = *Loop::open();
+  {
+    ExecSessions execs(*loop, 1);
+    for (std::size_t i = 0; i < kExecsMax; ++i) {
+      const auto exec = *execs.create("c1", "web", 1, {});
+      if (i < 10) execs.finish(*exec, 0);
+    }
+    CHECK(execs.create("c1", "web", 1, {}).has_value());
+    CHECK(execs.size() == kExecsMax - 9);
+    for (int i = 0; i < 9; ++i) CHECK(execs.create("c1", "web", 1, {}).has_value());
+    const auto refused = execs.create("c1", "web", 1, {});
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code == Errc::unavailable);
+  }
+  loop->close();
+}
