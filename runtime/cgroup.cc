@@ -77,7 +77,11 @@ Status apply_limits(const CgroupRoot& root, const std::string& path, const Cgrou
   return {};
 }
 
+// What keepwell-enter, which has one thread, joins by. In a v1 hierarchy `tasks`: that moves the
+// thread that writes, and so need not hold up the forks and exits of everybody else meanwhile.
 Result<UniqueFd> open_procs(const std::string& directory) {
+  UniqueFd tasks(::open((directory + "/tasks").c_str(), O_WRONLY | O_CLOEXEC));
+  if (tasks) return tasks;
   std::string file = directory + "/cgroup.procs";
   UniqueFd fd(::open(file.c_str(), O_WRONLY | O_CLOEXEC));
   if (!fd) return fail_errno("cannot open " + file);
@@ -278,6 +282,7 @@ void CgroupLeaf::open_files(const CgroupRoot& root) {
     kill_ = open_in(dirs_[0].path, "cgroup.kill", O_WRONLY);
     events_ = open_in(dirs_[0].path, "cgroup.events", O_RDONLY);
     pids_ = open_in(dirs_[0].path, "pids.current", O_RDONLY);
+    cpu_ = open_in(dirs_[0].path, "cpu.stat", O_RDONLY);
   } else {
     freezer_ = v1_dir(root, "freezer", path_);
   }
@@ -341,10 +346,11 @@ Result<CgroupLeaf::Inside> CgroupLeaf::inside() const {
 }
 
 Duration CgroupLeaf::cpu() const {
-  if (!unified_ || dirs_.empty()) return Duration{0};
-  Result<std::string> text = read_small_file(dirs_[0].path + "/cpu.stat");
-  if (!text) return Duration{0};
-  return std::chrono::microseconds(keyed_value(*text, "usage_usec").value_or(0));
+  char text[512];
+  ssize_t got = cpu_ ? ::pread(cpu_.get(), text, sizeof(text), 0) : -1;
+  if (got < 0) return Duration{0};
+  std::string_view stat(text, static_cast<std::size_t>(got));
+  return std::chrono::microseconds(keyed_value(stat, "usage_usec").value_or(0));
 }
 
 Result<bool> CgroupLeaf::try_remove() {
@@ -356,6 +362,7 @@ Result<bool> CgroupLeaf::try_remove() {
   kill_.reset();
   events_.reset();
   pids_.reset();
+  cpu_.reset();
   return true;
 }
 

@@ -90,11 +90,12 @@ Status create_container_cgroup(const CgroupRoot& root, std::string_view id,
 Status update_container_limits(const CgroupRoot& root, std::string_view id,
                                const CgroupLimits& limits);
 
-// cgroup.procs files that the process `runc create` must be put into by its plan, so that the
-// container's init inherits them: on hybrid hosts the unified payload leaf; elsewhere none.
+// Files (see CgroupLeaf::join_fds) that the process `runc create` must be put into by its plan, so
+// that the container's init inherits them: on hybrid hosts the unified payload leaf; elsewhere
+// none.
 Result<std::vector<UniqueFd>> open_create_cgroups(const CgroupRoot& root, std::string_view id);
 
-// cgroup.procs files of the container whose init is PID, as its /proc/PID/cgroup says: for exec
+// The same of the container whose init is PID, as its /proc/PID/cgroup says: for exec
 // sessions, which live where the payload does. Skips hierarchies in which the keeper (that is, we)
 // is in the same cgroup anyway. Keep them for the container's life; they are not many.
 Result<std::vector<UniqueFd>> open_payload_cgroups(const CgroupLayout& layout, int init_pid);
@@ -117,8 +118,9 @@ class CgroupLeaf {
   static Result<CgroupLeaf> create(const CgroupRoot& root, std::string_view id,
                                    std::string_view name, const CgroupLimits& limits);
 
-  // Joins: what ExecFds::cgroup_procs needs, leaf first. PAYLOAD are the container's own (of
-  // open_payload_cgroups); those whose hierarchy the leaf covers are left out. Borrowed.
+  // What a single-threaded process writes "0" to: ExecFds::cgroup_procs, leaf first. PAYLOAD are
+  // the container's own (of open_payload_cgroups); those whose hierarchy the leaf covers are left
+  // out. Borrowed.
   std::vector<int> join_fds(const std::vector<UniqueFd>& payload) const;
 
   // SIGKILL for everything inside, frozen or not. v2: cgroup.kill (or a walk where the kernel has
@@ -156,6 +158,7 @@ class CgroupLeaf {
   UniqueFd kill_;        // cgroup.kill
   UniqueFd events_;      // cgroup.events
   UniqueFd pids_;        // pids.current
+  UniqueFd cpu_;         // cpu.stat
   std::string freezer_;  // v1 only hosts
 };
 

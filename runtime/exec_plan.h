@@ -89,6 +89,8 @@ struct ExecPlanBase {
 struct ExecPlanOptions {
   std::string keyring{};  // runc's containers have "_ses.<id>", crun's "<id>"; empty: none
   bool rootless = false;
+  // What the keeper has, so that the program would have it anyway: one write to /proc less.
+  std::optional<int> inherited_oom_score_adj{};
 };
 
 // Compiles CONFIG_JSON, the text of a bundle's config.json. Cost: dominated by libseccomp, some
@@ -127,7 +129,7 @@ struct ExecFds {
   int target_pidfd = -1;            // REQUIRED when the base joins namespaces: the container's init
   int target_root = -1;             // the container's root directory (O_PATH), where it is known
   int tty_socket = -1;              // REQUIRED with tty: receives the master (SCM_RIGHTS, one byte)
-  std::vector<int> cgroup_procs{};  // cgroup.procs files open for writing, v2 leaf first
+  std::vector<int> cgroup_procs{};  // of CgroupLeaf::join_fds(), v2 leaf first
 };
 
 struct ExecPlan {

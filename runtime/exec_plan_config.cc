@@ -295,6 +295,7 @@ Result<ExecPlanBase> compile_exec_plan_base(std::string_view config_json,
   base.rootless = options.rootless;
   const json& linux_section = reader.object(config, "linux");
   read_process(reader, reader.object(config, "process"), base);
+  if (base.oom_score_adj == options.inherited_oom_score_adj) base.oom_score_adj.reset();
   base.namespaces = read_namespaces(reader, linux_section);
   base.uid_map = read_map(reader, linux_section, "uidMappings");
   base.gid_map = read_map(reader, linux_section, "gidMappings");

@@ -71,6 +71,7 @@ Result<std::shared_ptr<const ExecPlanBase>> compile_container_plan(EngineContext
   ExecPlanOptions options;
   if (context.runtime) options.keyring = runtime_keyring(*context.runtime, id);
   options.rootless = !context.root;
+  options.inherited_oom_score_adj = context.own_oom_score_adj;
   Result<ExecPlanBase> base = compile_exec_plan_base(*text, options);
   if (!base) return fail(base.error());
   return std::make_shared<const ExecPlanBase>(std::move(*base));

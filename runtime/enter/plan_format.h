@@ -75,7 +75,7 @@ struct PlanHeader {
   std::int32_t oom_score_adj = 0;
   std::uint32_t pdeathsig = 0;  // 0: none. Sent to the program when the keeper ends
   PlanRef rlimits;              // PlanRlimit
-  PlanRef cgroup_fds;           // std::uint32_t: open cgroup.procs files, each gets "0"
+  PlanRef cgroup_fds;           // std::uint32_t: open cgroup.procs or tasks files, each gets "0"
   std::uint32_t scheduler_policy = 0;
   std::int32_t scheduler_nice = 0;
   std::uint32_t scheduler_priority = 0;

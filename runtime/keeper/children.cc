@@ -126,9 +126,11 @@ void Children::acknowledge(std::uint64_t id) {
   if (it != children_.end() && it->second.ended) children_.erase(it);
 }
 
-void Children::reap() {
+void Children::reap(pid_t named) {
   siginfo_t info{};
-  while (wait_for(P_ALL, 0, info, WNOWAIT, nullptr) == 0 && info.si_pid != 0) {
+  bool first = named > 0 && wait_for(P_PID, named, info, WNOWAIT, nullptr) == 0 && info.si_pid != 0;
+  while (first || (wait_for(P_ALL, 0, info, WNOWAIT, nullptr) == 0 && info.si_pid != 0)) {
+    first = false;
     pid_t pid = info.si_pid;
     int status = wait_status(info);
     auto by_pid = by_pid_.find(pid);
@@ -199,7 +201,9 @@ void Children::helper_ended(pid_t pid, int status) {
 void Children::began(ChildProcess& child, pid_t pid) {
   child.pid = pid;
   by_pid_[pid] = child.id;
-  if (std::optional<ProcStat> stat = read_proc_stat(pid)) child.start_ticks = stat->start_ticks;
+  if (child.durable) {  // an ephemeral one is never looked for by another keeper or agent
+    if (std::optional<ProcStat> stat = read_proc_stat(pid)) child.start_ticks = stat->start_ticks;
+  }
   UniqueFd pidfd(open_pidfd(pid));
   if (child.doomed) {
     end_one(child);

@@ -68,8 +68,9 @@ class Children {
 
   void acknowledge(std::uint64_t id);
 
-  // Collects whatever has ended. Call on SIGCHLD and when a foreign pidfd is ready.
-  void reap();
+  // Collects whatever has ended. Call on SIGCHLD, with the child that it NAMED (others may have ended
+  // with it), and when a foreign pidfd is ready. To name one saves a walk over all children.
+  void reap(pid_t named = 0);
 
   // Looks again at foreign processes that ended without a status; true while some remain.
   bool recheck_foreign(std::uint64_t now_ms);

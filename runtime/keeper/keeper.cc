@@ -182,17 +182,19 @@ void Keeper::timers(std::uint64_t now) {
 void Keeper::read_signals() {
   signalfd_siginfo info{};
   bool reap = false;
+  pid_t exited = 0;
   while (read(signals_.get(), &info, sizeof(info)) == sizeof(info)) {
     auto number = static_cast<int>(info.ssi_signo);
     if (number == SIGCHLD) {
       reap = true;
+      exited = static_cast<pid_t>(info.ssi_pid);
     } else {
       if (agent_.control) send_agent(encode(wire::Type::signal, 0, wire::Signal{number, 0}));
       // A stop is kept until an agent obeys: this one may die first.
       if (!agent_.control || number != SIGHUP) pending_signals_.push_back(number);
     }
   }
-  if (reap) children_.reap();
+  if (reap) children_.reap(exited);
 }
 
 // ---- agent and logger come and go

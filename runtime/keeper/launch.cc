@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <linux/memfd.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -12,9 +13,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 
@@ -49,18 +52,30 @@ void restore_limit() {
   if (limit_raised) setrlimit(RLIMIT_NOFILE, &original_limit);
 }
 
-// The address space is the keeper's: ERROR_OUT is how the child says why it could not exec.
-__attribute__((noinline)) pid_t vfork_enter(int program, std::span<int> fds, char* const* argv,
-                                            char* const* env, volatile int* error_out) {
-  pid_t pid = vfork();
-  if (pid != 0) return pid;
-  if (place(fds, 0)) {
+struct EnterLaunch {
+  int program;
+  std::span<int> fds;  // become 0..n-1
+  char* const* argv;
+  char* const* env;
+  volatile int error = 0;  // why it could not exec
+};
+
+// The table of descriptors is the keeper's until close_range() has made a copy of its low end: what
+// all services together have open is neither copied nor closed for one probe.
+int exec_enter(void* argument) {
+  auto& launch = *static_cast<EnterLaunch*>(argument);
+  int last = launch.program;
+  for (int fd : launch.fds) last = std::max(last, fd);
+  if (close_range(static_cast<unsigned>(last) + 1, ~0U, CLOSE_RANGE_UNSHARE) == 0 &&
+      place(launch.fds, 0)) {
     restore_limit();
-    syscall(SYS_execveat, program, "", argv, env, AT_EMPTY_PATH);
+    syscall(SYS_execveat, launch.program, "", launch.argv, launch.env, AT_EMPTY_PATH);
   }
-  *error_out = errno;
+  launch.error = errno;
   _exit(127);
 }
+
+alignas(16) std::array<std::byte, 32 * 1024> enter_stack;
 
 __attribute__((noinline)) pid_t vfork_attendant(const char* path, std::span<int> fds,
                                                 char* const* argv, pid_t parent,
@@ -138,9 +153,10 @@ pid_t launch_enter(int program, std::span<const int> fds, int report, int slot) 
   std::string name = "keepwell-enter";
   std::array<char*, 4> argv{name.data(), count.data(), slot_text.data(), nullptr};
   std::array<char*, 1> env{nullptr};
-  volatile int child_error = 0;
-  pid_t pid = vfork_enter(program, sources, argv.data(), env.data(), &child_error);
-  return outcome(pid, errno, child_error);
+  EnterLaunch launch{program, sources, argv.data(), env.data()};
+  pid_t pid = clone(exec_enter, enter_stack.data() + enter_stack.size(),
+                    CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD, &launch);
+  return outcome(pid, errno, launch.error);
 }
 
 pid_t launch_attendant(const std::vector<std::string>& argv, std::span<const int> fds) {
