@@ -155,8 +155,10 @@ Status StateStore::save_copy(Entry& entry, const ContainerStatus& status, const 
                              bool force, Instant now) {
   std::string intent = intent_of(status);
   if (!force && intent == entry.intent && now - entry.copied < kCopyEvery) return {};
-  Status copied =
-      note(write_state_file(data_state_ + "/" + status.id + ".json", text), entry.copy_failing);
+  bool said = force || (!entry.intent.empty() && intent != entry.intent);
+  Status copied = note(write_state_file(data_state_ + "/" + status.id + ".json", text,
+                                        said ? Outlives::power_cut : Outlives::processes),
+                       entry.copy_failing);
   if (!entry.copy_failing) {
     entry.intent = std::move(intent);
     entry.copied = now;

@@ -112,7 +112,7 @@ std::uint32_t crc32(std::string_view bytes) {
   return ~crc;
 }
 
-Status write_state_file(const std::string& path, std::string_view body) {
+Status write_state_file(const std::string& path, std::string_view body, Outlives outlives) {
   std::string temporary = path + ".tmp";
   UniqueFd fd(
       ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
@@ -123,7 +123,7 @@ Status write_state_file(const std::string& path, std::string_view body) {
     ::unlink(temporary.c_str());
     return written;
   }
-  if (::fsync(fd.get()) != 0) {
+  if (outlives == Outlives::power_cut && ::fsync(fd.get()) != 0) {
     Status failed = fail_errno("cannot write " + temporary + " to its disk");
     ::unlink(temporary.c_str());
     return failed;

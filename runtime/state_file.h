@@ -1,7 +1,7 @@
 // Small files that must be whole or absent: what an agent leaves for the next one.
 //
 // A state file is one line of header ("keepwell-state 1 CRC LENGTH") and a body. It is replaced by
-// writing a temporary file, fsync, and rename; the one before stays as PATH.prev. Reading checks
+// writing a temporary file and rename; the one before stays as PATH.prev. Reading checks
 // length and CRC; what is torn, truncated or of an unknown version is set aside as PATH.bad and the
 // previous one is tried, so that damage costs one step of history, never a crash.
 //
@@ -23,8 +23,14 @@ namespace keepwell {
 
 std::uint32_t crc32(std::string_view bytes);
 
+// What is written must outlive the death of any process anyway. `power_cut` costs an fsync before
+// the rename, that is, some 10 ms of a busy disk in which the caller waits: for what an operator
+// said, not for what changes with the services.
+enum class Outlives { processes, power_cut };
+
 // Replaces PATH. After a failure the old file is as it was.
-Status write_state_file(const std::string& path, std::string_view body);
+Status write_state_file(const std::string& path, std::string_view body,
+                        Outlives outlives = Outlives::processes);
 
 struct StateFileRead {
   std::optional<std::string> body;    // none: there is no file, or none that is whole
