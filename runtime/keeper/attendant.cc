@@ -10,6 +10,7 @@ namespace keepwell {
 
 int Attendant::start(std::uint64_t now_ms, std::span<const int> extra) {
   outbox.clear();
+  watched_for_write = false;
   started_ms = now_ms;
   respawn_ms = 0;
   ++starts;

@@ -23,6 +23,7 @@ struct Attendant {
   pid_t pid = 0;  // 0: not running
   UniqueFd control;
   wire::Outbox outbox;
+  bool watched_for_write = false;  // of `control`, in the keeper's epoll
   std::uint64_t started_ms = 0;
   std::uint64_t respawn_ms = 0;  // when to start it again, if pid is 0; 0: not at all
   std::uint64_t kill_ms = 0;     // 0: not at all

@@ -68,8 +68,8 @@ class Children {
 
   void acknowledge(std::uint64_t id);
 
-  // Collects whatever has ended. Call on SIGCHLD, with the child that it NAMED (others may have ended
-  // with it), and when a foreign pidfd is ready. To name one saves a walk over all children.
+  // Collects whatever has ended. Call on SIGCHLD, with the child that it NAMED (others may have
+  // ended with it), and when a foreign pidfd is ready. To name one saves a walk over all children.
   void reap(pid_t named = 0);
 
   // Looks again at foreign processes that ended without a status; true while some remain.

@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <utility>
 
 #include "runtime/keeper/clock.h"
 #include "runtime/keeper/launch.h"
@@ -115,9 +116,11 @@ void Keeper::watch(int fd, std::uint64_t tag) {
   epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event);
 }
 
-void Keeper::update_interest(int fd, std::uint64_t tag, const wire::Outbox& outbox) {
-  epoll_event event{outbox.empty() ? EPOLLIN : EPOLLIN | EPOLLOUT, {.u64 = tag}};
-  epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &event);
+void Keeper::update_interest(Attendant& of, std::uint64_t tag) {
+  bool write = !of.outbox.empty();
+  if (write == std::exchange(of.watched_for_write, write)) return;
+  epoll_event event{write ? EPOLLIN | EPOLLOUT : EPOLLIN, {.u64 = tag}};
+  epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, of.control.get(), &event);
 }
 
 void Keeper::turn() {
@@ -131,11 +134,11 @@ void Keeper::turn() {
     } else if (event.data.u64 == kAgentTag && agent_.control) {
       if ((event.events & EPOLLOUT) != 0) agent_.outbox.flush(agent_.control.get());
       if ((event.events & ~std::uint32_t{EPOLLOUT}) != 0) read_agent();
-      if (agent_.control) update_interest(agent_.control.get(), kAgentTag, agent_.outbox);
+      if (agent_.control) update_interest(agent_, kAgentTag);
     } else if (event.data.u64 == kLoggerTag && logger_.control) {
       if ((event.events & EPOLLOUT) != 0) logger_.outbox.flush(logger_.control.get());
       if ((event.events & ~std::uint32_t{EPOLLOUT}) != 0) read_logger();
-      if (logger_.control) update_interest(logger_.control.get(), kLoggerTag, logger_.outbox);
+      if (logger_.control) update_interest(logger_, kLoggerTag);
     } else if ((event.data.u64 & kForeignTag) != 0) {
       std::uint64_t id = event.data.u64 & ~kForeignTag;
       auto it = children_.all().find(id);  // it ended: a ready pidfd stays ready, so no more epoll
@@ -295,7 +298,7 @@ void Keeper::begin_end(int code) {
 void Keeper::send_logger(std::string message, std::span<const int> fds) {
   if (!logger_.control) return;
   logger_.outbox.send(logger_.control.get(), std::move(message), fds);
-  update_interest(logger_.control.get(), kLoggerTag, logger_.outbox);
+  update_interest(logger_, kLoggerTag);
 }
 
 void Keeper::send_stream(const std::string& name, const KeptFd& kept) {

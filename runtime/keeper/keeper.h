@@ -66,7 +66,7 @@ class Keeper {
   int next_timeout_ms(std::uint64_t now_ms) const;
   void timers(std::uint64_t now_ms);
   void watch(int fd, std::uint64_t tag);
-  void update_interest(int fd, std::uint64_t tag, const wire::Outbox& outbox);
+  void update_interest(Attendant& of, std::uint64_t tag);
 
   void read_signals();
   bool on_other(pid_t pid, int status);

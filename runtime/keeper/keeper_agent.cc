@@ -12,8 +12,6 @@
 namespace keepwell {
 namespace {
 
-constexpr int kMessagesPerTurn = 64;
-
 std::uint32_t size_of(const std::string& text) { return static_cast<std::uint32_t>(text.size()); }
 
 std::vector<int> numbers(const std::vector<UniqueFd>& fds) {
@@ -30,7 +28,7 @@ void Keeper::send_agent(std::string message, std::span<const int> fds) {
     // Out of descriptors: better told without them than not at all.
     agent_.outbox.send(agent_.control.get(), std::move(message));
   }
-  update_interest(agent_.control.get(), kAgentTag, agent_.outbox);
+  update_interest(agent_, kAgentTag);
 }
 
 void Keeper::answer(wire::Type type, std::uint64_t id, int error_number, std::span<const int> fds) {
@@ -66,20 +64,18 @@ void Keeper::send_hello() {
   send_agent(encode(wire::Type::hello_end, 0, wire::Nothing{}));
 }
 
+// One message in a turn, so that exits have theirs: else the probes of a burst would be told as
+// ended together, fall due together, and be a burst in every interval to come.
 void Keeper::read_agent() {
   wire::Datagram message;
-  for (int i = 0; i < kMessagesPerTurn && agent_.control; ++i) {
-    wire::Received received = wire::receive(agent_.control.get(), message);
-    if (received == wire::Received::nothing && agent_.pid != 0) return;
-    if (received == wire::Received::nothing || received == wire::Received::closed) {
-      agent_.lost(now_ms());
-      return;
-    }
-    if (received == wire::Received::malformed) {
-      say("dropped a malformed message of the agent");
-    } else {
-      on_agent(message);
-    }
+  wire::Received received = wire::receive(agent_.control.get(), message);
+  if (received == wire::Received::nothing && agent_.pid != 0) return;
+  if (received == wire::Received::nothing || received == wire::Received::closed) {
+    agent_.lost(now_ms());
+  } else if (received == wire::Received::malformed) {
+    say("dropped a malformed message of the agent");
+  } else {
+    on_agent(message);
   }
 }
 

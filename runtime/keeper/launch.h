@@ -1,5 +1,6 @@
 // How the keeper starts processes: vfork and, in the child, system calls only. Two kinds:
-//   keepwell-enter   from a sealed memfd, with an order's descriptors as 0..n-1; it goes on into the
+//   keepwell-enter   from a sealed memfd, with an order's descriptors as 0..n-1; it goes on into
+//   the
 //                    container in its own address space, so nothing of the keeper is ever there.
 //                    Costs the same however many descriptors the keeper holds
 //   agent, logger    by path, with PDEATHSIG, in a session of their own, control socket as 3
