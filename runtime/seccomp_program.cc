@@ -8,9 +8,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
+
+#include "runtime/seccomp_compact.h"
 
 namespace keepwell {
 namespace {
@@ -147,9 +150,8 @@ std::uint32_t audit_arch(std::uint32_t token) {
 }
 
 // "A call whose number is above all that the profile knows: ENOSYS", for each architecture.
-std::vector<sock_filter> make_enosys_stub(const json& section,
-                                          const std::vector<std::uint32_t>& arches) {
-  std::vector<sock_filter> stub;
+BpfProgram make_enosys_stub(const json& section, const std::vector<std::uint32_t>& arches) {
+  BpfProgram stub;
   auto rules = section.find("syscalls");
   if (rules == section.end() || !rules->is_array()) return stub;
   for (std::uint32_t arch : arches) {
@@ -253,14 +255,21 @@ Result<SeccompProgram> compile_seccomp(const json& section) {
   Result<std::string> body = export_program(context.get());
   if (!body) return fail(body.error());
 
+  BpfProgram whole;
+  if (wants_enosys(*default_action)) whole = make_enosys_stub(section, *arches);
+  std::size_t stub = whole.size();
+  whole.resize(stub + body->size() / sizeof(sock_filter));
+  std::memcpy(whole.data() + stub, body->data(), body->size());
+  std::vector<std::uint32_t> audited;
+  for (std::uint32_t arch : *arches) {
+    if (arch != SCMP_ARCH_X32) audited.push_back(audit_arch(arch));
+  }
+  whole = compact_filter(std::move(whole), audited);
+
   SeccompProgram program;
   program.flags = *flags;
-  if (wants_enosys(*default_action)) {
-    std::vector<sock_filter> stub = make_enosys_stub(section, *arches);
-    program.bytes.assign(reinterpret_cast<const char*>(stub.data()),
-                         stub.size() * sizeof(sock_filter));
-  }
-  program.bytes += *body;
+  program.bytes.assign(reinterpret_cast<const char*>(whole.data()),
+                       whole.size() * sizeof(sock_filter));
   if (program.instructions() > BPF_MAXINSNS) return malformed("it is too large for the kernel");
   return program;
 }
