@@ -12,7 +12,9 @@
 #include "agent/source_file.h"
 #include "config/diff.h"
 #include "config/spec_json.h"
+#include "exporters/compose_labels.h"
 #include "exporters/metrics_text.h"
+#include "runtime/container_files.h"
 #include "runtime/host_info.h"
 #include "runtime/keeper_client.h"
 #include "runtime/launch.h"
@@ -193,6 +195,10 @@ ApiContext Agent::context() {
   };
   api.log_path = [this](const ContainerStatus& status) { return engine_->log_path(status.id); };
   api.sample = [this](const ContainerStatus& status) { return sample(status); };
+  api.files = [this](const ContainerStatus& status) -> Result<ContainerFiles> {
+    if (status.pid != 0) return ContainerFiles::open(status.pid, status.pid_start_ticks);
+    return engine_->files_at_rest(status.id, status.spec->rootfs);
+  };
   api.pids = [this](const ContainerStatus& status) -> Result<std::vector<int>> {
     return engine_->pids(status.id);
   };
@@ -206,10 +212,13 @@ ApiContext Agent::context() {
   return api;
 }
 
-RuntimeFacts Agent::facts(const ContainerStatus& status) const {
+RuntimeFacts Agent::facts(const ContainerStatus& status) {
   RuntimeFacts facts;
   facts.log_path = engine_->log_path(status.id);
   facts.project_file = accepted_->file;
+  std::string& hash = config_hashes_[status.spec];
+  if (hash.empty()) hash = config_hash(*status.spec);
+  facts.config_hash = hash;
   if (status.spec->runtime == RuntimeKind::oci) {
     facts.oci_runtime = engine_->runtime_name().substr(0, engine_->runtime_name().find(' '));
     facts.driver = "rootfs";
@@ -232,7 +241,11 @@ HostFacts Agent::host() const {
   facts.data_dir = accepted_->data_dir;
   std::string runtime = engine_->runtime_name();
   facts.default_runtime = runtime.empty() ? "process" : runtime.substr(0, runtime.find(' '));
-  if (!runtime.empty()) facts.version.components[facts.default_runtime] = runtime;
+  if (!runtime.empty()) {
+    facts.version.components[facts.default_runtime] = runtime;
+    const std::size_t path = runtime.rfind('(') + 1;
+    facts.runtimes[facts.default_runtime] = runtime.substr(path, runtime.size() - path - 1);
+  }
   facts.security_options = {"name=seccomp,profile=builtin"};
   facts.open_fds = static_cast<int>(read_self_usage().open_fds);
   facts.now = Loop::now().wall;
@@ -325,6 +338,7 @@ Status Agent::accept(ProjectSpec project) {
   }
   ++stats_.config_reloads_total;
   accepted_ = std::make_shared<const ProjectSpec>(std::move(project));
+  config_hashes_.clear();
   open_log(accepted_->log);
   stats_.config_last_reload = Loop::now().wall;
   for (const ServiceDiff& service : diff.services) {

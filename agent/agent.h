@@ -49,7 +49,7 @@ class Agent {
   void on_signal(int signal);
   void finish(int exit_code);
   void feed_watchdog(Duration period);
-  RuntimeFacts facts(const ContainerStatus& status) const;
+  RuntimeFacts facts(const ContainerStatus& status);
   HostFacts host() const;
   std::string metrics(const std::string& accept, std::string& content_type);
   Result<ContainerStats> sample(const ContainerStatus& status) const;
@@ -64,6 +64,7 @@ class Agent {
   EventBus events_;
   AgentStats stats_;
   std::shared_ptr<const ProjectSpec> accepted_;  // what start() configures
+  std::map<std::shared_ptr<const ServiceSpec>, std::string> config_hashes_;  // made when asked for
   UniqueFd data_lock_;
   UniqueFd metrics_listener_;
   std::unique_ptr<KeeperClient> keeper_;

@@ -1,7 +1,5 @@
 #include "agent/exec_sessions.h"
 
-#include <algorithm>
-
 #include "agent/api/exec_io.h"
 #include "runtime/exec_session.h"
 #include "runtime/loop.h"
@@ -38,7 +36,7 @@ std::string ExecSessions::new_id() {
 Result<std::shared_ptr<Exec>> ExecSessions::create(const std::string& container_id,
                                                    const std::string& container_name,
                                                    std::uint64_t run, ExecSpec spec) {
-  if (execs_.size() >= kExecsMax) make_room();
+  if (execs_.size() >= kExecsMax && !ended_.empty()) forget_ended(ended_.size() - 1);
   if (execs_.size() >= kExecsMax)
     return fail(Errc::unavailable, "cannot create exec: " + std::to_string(kExecsMax) +
                                        " are remembered already, try again in a few minutes");
@@ -72,6 +70,9 @@ void ExecSessions::finish(Exec& exec, int code) {
   exec.exit_code = code;
   exec.pid = 0;
   exec.ended = Loop::now().mono;
+  exec.spec.env = {};
+  ended_.push_back(exec.id);
+  forget_ended(kEndedExecsMax);
 }
 
 void ExecSessions::container_ended(const std::string& container_id) {
@@ -81,23 +82,31 @@ void ExecSessions::container_ended(const std::string& container_id) {
   });
 }
 
-// Forgets a tenth: those that ended longest ago. What is running or may still be started stays.
-void ExecSessions::make_room() {
-  std::vector<std::pair<Instant, std::string>> finished;
-  for (const auto& [id, exec] : execs_)
-    if (exec->state == Exec::State::finished && !exec->io) finished.emplace_back(exec->ended, id);
-  const std::size_t count = std::min(finished.size(), kExecsMax / 10);
-  std::nth_element(finished.begin(), finished.begin() + static_cast<std::ptrdiff_t>(count),
-                   finished.end());
-  for (std::size_t i = 0; i < count; ++i) execs_.erase(finished[i].second);
+// All but the KEEP that ended last. One whose last output is still on its way waits (some seconds
+// at most), and those behind it with it.
+void ExecSessions::forget_ended(std::size_t keep) {
+  while (ended_.size() > keep) {
+    const auto oldest = execs_.find(ended_.front());
+    if (oldest != execs_.end()) {
+      if (oldest->second->io) return;
+      execs_.erase(oldest);
+    }
+    ended_.pop_front();
+  }
 }
 
 void ExecSessions::forget_old() {
   const Instant now = Loop::now().mono;
+  while (!ended_.empty()) {
+    const std::shared_ptr<Exec> oldest = find(ended_.front());
+    if (oldest && now - oldest->ended <= kExecKept) break;
+    const std::size_t before = ended_.size();
+    forget_ended(before - 1);
+    if (ended_.size() == before) break;
+  }
   std::erase_if(execs_, [now](const auto& entry) {
     const Exec& exec = *entry.second;
-    return (exec.state == Exec::State::finished && now - exec.ended > kExecKept) ||
-           (exec.state == Exec::State::created && now - exec.created > kExecUnstartedKept);
+    return exec.state == Exec::State::created && now - exec.created > kExecUnstartedKept;
   });
   if (!execs_.empty()) sweeper_.start_after(kSweep, [this] { forget_old(); });
 }

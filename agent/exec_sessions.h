@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -24,7 +25,10 @@ class ExecIo;
 class ExecSession;
 class Loop;
 
-inline constexpr std::size_t kExecsMax = 10'000;                          // remembered at once
+inline constexpr std::size_t kExecsMax = 10'000;  // remembered at once
+// Of them, those that have ended: twice as many as can be attached at once, so that whoever asks
+// for an exit code finds it; about 1 KiB each.
+inline constexpr std::size_t kEndedExecsMax = 2'000;
 inline constexpr Duration kExecKept = std::chrono::minutes(5);            // after it has ended
 inline constexpr Duration kExecUnstartedKept = std::chrono::minutes(10);  // if nobody starts it
 
@@ -61,7 +65,6 @@ struct Exec {
   State state = State::created;
   int pid = 0;
   std::optional<int> exit_code;
-  bool opened_stdin = false;
   Instant created{}, ended{};
   std::optional<ConsoleSize> pending_size;  // of a resize before the terminal was there
   std::unique_ptr<ExecSession> session;     // while starting or running
@@ -87,7 +90,7 @@ class ExecSessions {
   // Ids of a container's sessions that have not finished: inspect's ExecIDs.
   std::vector<std::string> unfinished(const std::string& container_id) const;
 
-  // EXEC has ended with CODE.
+  // EXEC has ended with CODE. Of what was asked for only what can be inspected is kept.
   void finish(Exec& exec, int code);
 
   // The container has ended: what was never started is forgotten.
@@ -97,11 +100,12 @@ class ExecSessions {
 
  private:
   std::string new_id();
-  void make_room();
+  void forget_ended(std::size_t keep);
   void forget_old();
 
   std::uint64_t random_state_;
   std::map<std::string, std::shared_ptr<Exec>> execs_;
+  std::deque<std::string> ended_;  // ids, in the order of their ends
   Timer sweeper_;
 };
 

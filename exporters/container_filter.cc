@@ -79,6 +79,42 @@ Result<std::vector<NamePattern>> name_patterns(const Filters& filters) {
   return patterns;
 }
 
+struct PortRange {
+  int first = 0, last = 0;
+  std::string protocol;
+};
+
+bool one_has(const std::vector<PortRange>& ranges, int port, const std::string& protocol) {
+  return port != 0 && std::any_of(ranges.begin(), ranges.end(), [&](const PortRange& range) {
+           return range.first <= port && port <= range.last && range.protocol == protocol;
+         });
+}
+
+// "80", "80/udp", "8000-8080/tcp".
+Result<std::vector<PortRange>> port_ranges(const Filters& filters, const char* key) {
+  std::vector<PortRange> ranges;
+  for (const std::string& text : filters.of(key)) {
+    const std::size_t slash = std::min(text.find('/'), text.size());
+    const std::size_t dash = std::min(text.find('-'), slash);
+    PortRange range;
+    range.protocol = slash < text.size() ? text.substr(slash + 1) : "tcp";
+    const char* begin = text.data();
+    const auto [first_end, first_error] = std::from_chars(begin, begin + dash, range.first);
+    range.last = range.first;
+    bool good = first_error == std::errc() && first_end == begin + dash;
+    if (good && dash < slash) {
+      const auto [end, error] = std::from_chars(begin + dash + 1, begin + slash, range.last);
+      good = error == std::errc() && end == begin + slash;
+    }
+    if (!good || range.first < 1 || range.last > 65535 || range.last < range.first ||
+        (range.protocol != "tcp" && range.protocol != "udp" && range.protocol != "sctp"))
+      return invalid("invalid filter '" + std::string(key) + "=" + text +
+                     "': must be PORT[-PORT][/PROTOCOL]");
+    ranges.push_back(std::move(range));
+  }
+  return ranges;
+}
+
 // By whole id, name with or without slash, or a prefix of the id.
 const ContainerStatus* find(std::span<const ContainerStatus* const> all, std::string name) {
   if (!name.empty() && name[0] == '/') name.erase(0, 1);
@@ -108,8 +144,10 @@ std::vector<const ContainerStatus*> newest_first(std::span<const ContainerStatus
 // Everything that one query asks of each container, compiled.
 struct Selection {
   const Filters& filters;
+  const std::function<RuntimeFacts(const ContainerStatus&)>& facts;
   std::vector<int> exited;
   std::vector<NamePattern> names;
+  std::vector<PortRange> publish, expose;
   const ContainerStatus* before = nullptr;
   const ContainerStatus* since = nullptr;
   bool stopped_too = false;
@@ -161,13 +199,39 @@ struct Selection {
            std::find(exited.begin(), exited.end(), c.exit_code) != exited.end();
   }
 
+  // By name or by where it is in the container.
+  bool volume_matches(const RuntimeFacts& known) const {
+    const std::vector<std::string>& wanted = filters.of("volume");
+    return wanted.empty() ||
+           std::any_of(known.mounts.begin(), known.mounts.end(), [&](const MountFacts& mount) {
+             return has(wanted, mount.name) || has(wanted, mount.destination);
+           });
+  }
+
+  bool port_matches(const RuntimeFacts& known) const {
+    if (publish.empty() && expose.empty()) return true;
+    return std::any_of(known.ports.begin(), known.ports.end(), [&](const PortFacts& port) {
+      return one_has(publish, port.host_port, port.protocol) ||
+             one_has(expose, port.container_port, port.protocol);
+    });
+  }
+
+  // Those that are asked only of what `facts` knows.
+  bool facts_match(const ContainerStatus& c) const {
+    const std::vector<std::string>& labels = filters.of("label");
+    if (labels.empty() && filters.of("volume").empty() && publish.empty() && expose.empty())
+      return true;
+    const RuntimeFacts known = facts ? facts(c) : RuntimeFacts{};
+    return (labels.empty() || labels_match(container_labels(c, known), labels)) &&
+           volume_matches(known) && port_matches(known);
+  }
+
   bool matches(const ContainerStatus& c) const {
     const std::vector<std::string>& status = filters.of("status");
     if (!stopped_too && !running(c)) return false;
     if (!status.empty() && !has(status, api_status(c.state))) return false;
     return id_matches(c) && name_matches(c) && health_matches(c) && image_matches(c) &&
-           network_matches(c) && exit_matches(c) &&
-           labels_match(container_labels(c, {}), filters.of("label"));
+           network_matches(c) && exit_matches(c) && facts_match(c);
   }
 };
 
@@ -190,9 +254,17 @@ Result<std::vector<const ContainerStatus*>> select_containers(
   Result<std::vector<NamePattern>> patterns = name_patterns(query.filters);
   if (!patterns) return fail(patterns.error());
 
+  Result<std::vector<PortRange>> publish = port_ranges(query.filters, "publish");
+  if (!publish) return fail(publish.error());
+  Result<std::vector<PortRange>> expose = port_ranges(query.filters, "expose");
+  if (!expose) return fail(expose.error());
+
   Selection selection{.filters = query.filters,
+                      .facts = query.facts,
                       .exited = std::move(*codes),
                       .names = std::move(*patterns),
+                      .publish = std::move(*publish),
+                      .expose = std::move(*expose),
                       .stopped_too = query.all || query.limit > 0 ||
                                      !query.filters.of("status").empty() ||
                                      !query.filters.of("exited").empty()};

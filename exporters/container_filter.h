@@ -1,7 +1,7 @@
 // GET /containers/json: which containers are listed, and in which order (newest created first).
 #pragma once
 
-#include <map>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -9,6 +9,7 @@
 #include "config/result.h"
 #include "exporters/container_status.h"
 #include "exporters/filters.h"
+#include "exporters/runtime_facts.h"
 
 namespace keepwell {
 
@@ -16,6 +17,9 @@ struct ListQuery {
   bool all = false;
   int limit = 0;  // > 0: the newest so many, stopped ones too
   Filters filters;
+  // For labels that do not come from the spec (the image's, the project file's), mounts and ports;
+  // asked only where they are filtered by. Empty: none.
+  std::function<RuntimeFacts(const ContainerStatus&)> facts;
 };
 
 // Errc::invalid in Docker's words for an unknown key or value, Errc::not_found where before or

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "exporters/compose_labels.h"
 #include "exporters/health_json.h"
 #include "exporters/inspect_json.h"
 #include "exporters/time_text.h"
@@ -82,12 +83,8 @@ std::string string_at(const nlohmann::json& object, const char* key) {
 std::map<std::string, std::string> event_attributes(const Event& event) {
   std::map<std::string, std::string> all;
   if (event.spec) all = event.spec->labels;
-  if (!event.project.empty() && event.spec) {
-    all["com.docker.compose.project"] = event.project;
-    all["com.docker.compose.service"] = event.spec->name;
-    all["com.docker.compose.container-number"] = std::to_string(event.replica);
-    all["com.docker.compose.oneoff"] = "False";
-  }
+  if (!event.project.empty() && event.spec)
+    set_compose_labels(all, event.project, *event.spec, event.replica);
   all["image"] = image_of(event);
   all["name"] = event.name;
   for (const auto& [key, value] : event.attributes) all[key] = value;

@@ -354,21 +354,10 @@ std::string command_text(const ContainerStatus& c, const RuntimeFacts& facts) {
   return text;
 }
 
-std::map<std::string, std::string> container_labels(const ContainerStatus& c,
-                                                    const RuntimeFacts& facts) {
-  std::map<std::string, std::string> labels = c.spec->labels;
+Labels container_labels(const ContainerStatus& c, const RuntimeFacts& facts) {
+  Labels labels = c.spec->labels;
   labels.insert(facts.image_labels.begin(), facts.image_labels.end());
-  labels["com.docker.compose.project"] = c.project;
-  labels["com.docker.compose.service"] = c.spec->name;
-  labels["com.docker.compose.container-number"] = std::to_string(c.replica);
-  labels["com.docker.compose.oneoff"] = "False";
-  if (!facts.project_file.empty()) {
-    labels["com.docker.compose.project.config_files"] = facts.project_file;
-    const std::size_t slash = facts.project_file.rfind('/');
-    labels["com.docker.compose.project.working_dir"] =
-        slash == std::string::npos ? ""
-                                   : facts.project_file.substr(0, std::max<std::size_t>(slash, 1));
-  }
+  set_compose_labels(labels, c.project, *c.spec, c.replica, facts.project_file, facts.config_hash);
   return labels;
 }
 

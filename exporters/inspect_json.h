@@ -5,10 +5,10 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <string>
 
 #include "config/time.h"
+#include "exporters/compose_labels.h"
 #include "exporters/container_status.h"
 #include "exporters/runtime_facts.h"
 
@@ -31,8 +31,7 @@ std::string status_text(const ContainerStatus& container, Now now);
 std::string command_text(const ContainerStatus& container, const RuntimeFacts& facts);
 
 // The service's labels over the image's, and those by which docker compose knows its containers.
-std::map<std::string, std::string> container_labels(const ContainerStatus& container,
-                                                    const RuntimeFacts& facts);
+Labels container_labels(const ContainerStatus& container, const RuntimeFacts& facts);
 
 // The image as shown: image, else the rootfs directory, else empty (a host process).
 std::string image_text(const ServiceSpec& spec);

@@ -74,6 +74,7 @@ struct RuntimeFacts {
 
   // Of the project, for the labels by which docker compose finds its containers.
   std::string project_file;  // absolute; empty: unknown
+  std::string config_hash;   // config_hash() of the service
 };
 
 }  // namespace keepwell

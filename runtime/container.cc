@@ -396,7 +396,6 @@ namespace {
 // Removes those that nobody uses and nothing is left in.
 void sweep(std::vector<std::shared_ptr<CgroupLeaf>>& abandoned) {
   std::erase_if(abandoned, [](const std::shared_ptr<CgroupLeaf>& old) {
-    if (old.use_count() > 1) return false;  // an exec session has it
     Result<bool> gone = old->try_remove();
     return gone && *gone;
   });
@@ -404,13 +403,11 @@ void sweep(std::vector<std::shared_ptr<CgroupLeaf>>& abandoned) {
 
 }  // namespace
 
-Result<std::shared_ptr<CgroupLeaf>> Container::make_exec_leaf() {
-  sweep(run_.abandoned);  // of earlier sessions
-  std::string name = "payload/exec-" + std::to_string(next_leaf_++);
-  Result<CgroupLeaf> made = CgroupLeaf::create(*context_->cgroups, id_, name, {});
-  if (!made) return fail(made.error());
-  run_.abandoned.push_back(std::make_shared<CgroupLeaf>(std::move(*made)));
-  return run_.abandoned.back();
+std::shared_ptr<ExecLeaves> Container::exec_leaves() {
+  if (!run_.exec_leaves)
+    run_.exec_leaves =
+        std::make_shared<ExecLeaves>(context_->loop, *context_->cgroups, id_, run_.payload_cgroups);
+  return run_.exec_leaves;
 }
 
 std::vector<int> Container::join_fds() const {

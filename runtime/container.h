@@ -18,6 +18,7 @@
 #include "runtime/container_terminal.h"
 #include "runtime/engine_context.h"
 #include "runtime/enter_process.h"
+#include "runtime/exec_leaves.h"
 #include "runtime/oci_start.h"
 #include "runtime/oom_watch.h"
 #include "runtime/timer.h"
@@ -76,8 +77,8 @@ class Container {
   // A cgroup of its own for a probe of check NAME, the same one each time while it stays clean;
   // null where this host has none. Give it back with release_leaf().
   Result<std::shared_ptr<ProbeLeaf>> take_leaf(const std::string& name);
-  // A cgroup for an exec session, within the container's own; removed with it at the latest.
-  Result<std::shared_ptr<CgroupLeaf>> make_exec_leaf();
+  // The cgroups of its exec sessions. REQUIRES: this host has cgroups.
+  std::shared_ptr<ExecLeaves> exec_leaves();
   // What a process that is to live in the container's own cgroup joins.
   std::vector<int> join_fds() const;
   // CLEAN: nothing is left in it.
@@ -96,9 +97,10 @@ class Container {
     SpawnId spawn_id = 0;
     std::shared_ptr<const ExecPlanBase> base;
     std::vector<UniqueFd> payload_cgroups;
-    std::optional<CgroupLeaf> payload;      // of a `process` service
-    std::unique_ptr<EnterProcess> process;  // of a `process` service that this agent started
-    std::uint64_t oom_kills = 0;            // when it started
+    std::shared_ptr<ExecLeaves> exec_leaves;  // made at the first session
+    std::optional<CgroupLeaf> payload;        // of a `process` service
+    std::unique_ptr<EnterProcess> process;    // of a `process` service that this agent started
+    std::uint64_t oom_kills = 0;              // when it started
     std::map<std::string, Leaf> leaves;
     std::vector<std::shared_ptr<CgroupLeaf>> abandoned;
   };

@@ -72,6 +72,12 @@ Result<FileFacts> facts_of(int fd, const std::string& path) {
   return facts;
 }
 
+// FD is an O_PATH one of a regular file.
+UniqueFd open_regular(int fd) {
+  const std::string self = "/proc/self/fd/" + std::to_string(fd);
+  return UniqueFd(::open(self.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+}
+
 std::vector<std::string> names_in(int directory) {
   std::vector<std::string> names;
   UniqueFd fd(::openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -107,10 +113,32 @@ Result<ContainerFiles> ContainerFiles::open(int pid, std::uint64_t start_ticks) 
   return ContainerFiles(std::move(root));
 }
 
+Result<ContainerFiles> ContainerFiles::open(const std::string& directory) {
+  UniqueFd root(::open(directory.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!root) return fail_errno("cannot open the container's root " + directory);
+  return ContainerFiles(std::move(root));
+}
+
 Result<FileFacts> ContainerFiles::look(const std::string& path) const {
   const UniqueFd fd = open_within(root_.get(), path, O_PATH | O_NOFOLLOW);
   if (!fd) return fail(error_of(path, "look at"));
   return facts_of(fd.get(), path);
+}
+
+Result<std::string> ContainerFiles::read(const std::string& path, std::uint64_t bytes_max) const {
+  // As walk() would, but through links.
+  const UniqueFd fd = open_within(root_.get(), path, O_PATH);
+  if (!fd) return fail(error_of(path, "read"));
+  const Result<FileFacts> facts = facts_of(fd.get(), path);
+  if (!facts) return fail(facts.error());
+  if (facts->kind != FileKind::regular || facts->bytes > bytes_max)
+    return fail(Errc::invalid, "cannot read " + path + ": it is no regular file, or too large");
+  const UniqueFd file = open_regular(fd.get());
+  std::string text(facts->bytes, '\0');
+  const ssize_t n = file ? ::pread(file.get(), text.data(), text.size(), 0) : -1;
+  if (n < 0) return fail(error_of(path, "read"));
+  text.resize(static_cast<std::size_t>(n));
+  return text;
 }
 
 // ---- reading
@@ -136,8 +164,7 @@ struct ContainerFiles::Walk::State {
       std::vector<std::string> names = names_in(fd.get());
       levels.push_back({std::move(fd), prefix, std::move(names)});
     } else if (facts->kind == FileKind::regular) {
-      const std::string self = "/proc/self/fd/" + std::to_string(fd.get());
-      file.reset(::open(self.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+      file = open_regular(fd.get());
       if (!file) return std::nullopt;
       left = facts->bytes;
     }

@@ -1,4 +1,4 @@
-// The files of a running container, read and written from outside for `docker cp`. The container's
+// The files of a container, read and written from outside for `docker cp`. The container's
 // processes may change anything at any moment, links most of all; so:
 //
 //   - every path is resolved by the kernel within the container's root (openat2, RESOLVE_IN_ROOT,
@@ -39,10 +39,15 @@ class ContainerFiles {
  public:
   // The root of process PID, if it is still the one that was started at START_TICKS.
   static Result<ContainerFiles> open(int pid, std::uint64_t start_ticks);
+  // DIRECTORY of the host, for a container that does not run.
+  static Result<ContainerFiles> open(const std::string& directory);
 
   // What PATH names; a link at its end is not followed. Errc::not_found; Errc::unsupported where it
   // lies on another mount.
   Result<FileFacts> look(const std::string& path) const;
+
+  // The whole of a regular file; Errc::invalid for anything else and for more than BYTES_MAX.
+  Result<std::string> read(const std::string& path, std::uint64_t bytes_max = 1u << 20) const;
 
   // ---- reading: a tree, in depth-first order
 

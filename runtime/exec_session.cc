@@ -44,7 +44,10 @@ std::vector<std::string> merged(const std::vector<std::string>& base,
 
 }  // namespace
 
-ExecSession::~ExecSession() = default;
+// What the program left in the background goes on, as in Docker.
+ExecSession::~ExecSession() {
+  if (leaf_) leaves_->give_back(std::move(leaf_));
+}
 
 Result<std::unique_ptr<ExecSession>> ExecSession::start(EngineContext& context,
                                                         Container& container,
@@ -102,12 +105,13 @@ Result<std::unique_ptr<ExecSession>> ExecSession::start(EngineContext& context,
     enter.key = "exec " + order.container.id;
     enter.cgroup_procs = container.join_fds();
   } else if (context.cgroups) {
-    Result<std::shared_ptr<CgroupLeaf>> leaf = container.make_exec_leaf();
+    made->leaves_ = container.exec_leaves();
+    Result<std::unique_ptr<ExecLeaf>> leaf = made->leaves_->take();
     if (!leaf) return fail(leaf.error());
-    made->leaf_ = *leaf;
-    enter.cgroup_procs = (*leaf)->join_fds(container.payload_cgroups());
+    made->leaf_ = std::move(*leaf);
+    enter.cgroup_procs = made->leaf_->join;
     if (!context.cgroups->layout.unified_mount.empty())
-      enter.kill_cgroup = context.cgroups->layout.unified_mount + (*leaf)->path();
+      enter.kill_cgroup = context.cgroups->layout.unified_mount + made->leaf_->cgroup.path();
   }
 
   bool detached = order.detached;
@@ -139,14 +143,10 @@ void ExecSession::started() {
 }
 
 void ExecSession::failed(int exit_code, std::string text) {
-  if (leaf_) (void)leaf_->try_remove();
   if (handlers_.on_failed) std::exchange(handlers_.on_failed, nullptr)(exit_code, std::move(text));
 }
 
 void ExecSession::exited(int exit_code) {
-  // What the program left in the background goes on, as in Docker; its cgroup is then removed with
-  // the container.
-  if (leaf_) (void)leaf_->try_remove();
   own_terminal_.reset();
   if (handlers_.on_exited) std::exchange(handlers_.on_exited, nullptr)(exit_code);
 }
@@ -164,7 +164,7 @@ Status ExecSession::resize(int rows, int columns) {
 Status ExecSession::signal(int number) { return process_->signal(number); }
 
 void ExecSession::kill() {
-  if (leaf_) (void)leaf_->kill();
+  if (leaf_) (void)leaf_->cgroup.kill();
   process_->kill_group();
 }
 

@@ -23,10 +23,11 @@
 
 namespace keepwell {
 
-class CgroupLeaf;
 class Container;
 class EngineContext;
 class EnterProcess;
+class ExecLeaves;
+struct ExecLeaf;
 
 struct ExecSessionOrder {
   ContainerRef container;
@@ -88,7 +89,8 @@ class ExecSession {
   UniqueFd stdin_, stdout_, stderr_;
   UniqueFd tty_socket_;  // where the terminal's master arrives
   UniqueFd terminal_, own_terminal_;
-  std::shared_ptr<CgroupLeaf> leaf_;
+  std::shared_ptr<ExecLeaves> leaves_;
+  std::unique_ptr<ExecLeaf> leaf_;
   std::unique_ptr<EnterProcess> process_;
 };
 

@@ -23,13 +23,16 @@ Status FdWatch::start(int fd, Interest interest, std::function<void(Ready)> on_r
   handle_.reset(handle.release());
   handle_->data = this;
   on_ready_ = std::move(on_ready);
-  change(interest);
+  watched_ = 0;
+  if (to_uv(interest) != 0) change(interest);
   return {};
 }
 
 void FdWatch::change(Interest interest) {
   KW_CHECK(handle_ != nullptr);
   int events = to_uv(interest);
+  if (events == watched_ && uv_is_active(reinterpret_cast<uv_handle_t*>(handle_.get()))) return;
+  watched_ = events;
   if (events == 0) {  // libuv would call it a stop as well, but leave the callback
     uv_poll_stop(handle_.get());
     return;

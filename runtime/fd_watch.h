@@ -52,6 +52,7 @@ class FdWatch {
   Loop* loop_;
   UvPtr<uv_poll_t> handle_;
   std::function<void(Ready)> on_ready_;
+  int watched_ = 0;  // libuv's events; while the handle is active
 };
 
 }  // namespace keepwell

@@ -1,10 +1,14 @@
 #include "runtime/linux_engine.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
 
 #include "config/check.h"
 #include "runtime/container.h"
+#include "runtime/container_files.h"
 #include "runtime/engine_context.h"
 #include "runtime/exec_session.h"
 #include "runtime/oci/rootfs.h"
@@ -210,6 +214,24 @@ Result<std::unique_ptr<ExecSession>> LinuxEngine::exec(const ExecSessionOrder& o
   if (found->frozen())
     return fail(Errc::conflict, "cannot exec: container " + order.container.id + " is paused");
   return ExecSession::start(*context_, *found, order, std::move(handlers));
+}
+
+Result<ContainerFiles> LinuxEngine::files_at_rest(const std::string& id,
+                                                  const std::string& rootfs) {
+  const RootfsPlace place{rootfs, context_->container_dir(id),
+                          context_->bundle_dir(id) + "/rootfs"};
+  if (rootfs_copied(place)) return ContainerFiles::open(place.copy());
+  if (!is_mount_point(place.mount_point)) {
+    const std::string problem = "cannot reach the files of container " + id;
+    if (rootfs.empty())
+      return fail(Errc::conflict, problem + ": they are not mounted before its first start");
+    for (const std::string& directory : {context_->bundle_dir(id), place.layer_dir})
+      if (mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST)
+        return fail_errno("cannot make " + directory);
+    if (Status mounted = mount_rootfs(place); !mounted)
+      return fail(Errc::conflict, problem + " before its first start: " + mounted.error().text);
+  }
+  return ContainerFiles::open(place.mount_point);
 }
 
 Result<UniqueFd> LinuxEngine::open_stdin(const std::string& id) {

@@ -23,6 +23,7 @@
 namespace keepwell {
 
 class Container;
+class ContainerFiles;
 class EngineContext;
 class ExecSession;
 class KeeperClient;
@@ -80,6 +81,11 @@ class LinuxEngine final : public Engine {
   std::string log_path(const std::string& id) const;
   // Which OCI runtime is used: "runc 1.1.5 (/usr/sbin/runc)"; empty while that is not known yet.
   std::string runtime_name() const;
+
+  // The files of an OCI container that does not run: its root file system is mounted where it is
+  // not, and stays so for its next start. ROOTFS: the service's. Errc::conflict where nothing can
+  // be mounted (yet).
+  Result<ContainerFiles> files_at_rest(const std::string& id, const std::string& rootfs);
 
   // The container's standard input, open for writing, non-blocking; one more each call.
   // Errc::unsupported without stdin_open and tty, Errc::conflict where it is not running.

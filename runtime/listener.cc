@@ -201,7 +201,18 @@ Result<PeerCredentials> peer_credentials(int fd) {
   if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) {
     return fail_errno("cannot read who is connected");
   }
-  return PeerCredentials{credentials.uid, credentials.gid, credentials.pid};
+  PeerCredentials peer{credentials.uid, credentials.gid, {}, credentials.pid};
+  std::vector<gid_t> groups(64);
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    size = static_cast<socklen_t>(groups.size() * sizeof(gid_t));
+    const bool read = getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups.data(), &size) == 0;
+    if (!read && errno != ERANGE) break;  // an old kernel: the primary group alone
+    groups.resize(size / sizeof(gid_t));  // as many as there are, also of ERANGE
+    if (!read) continue;
+    peer.groups.assign(groups.begin(), groups.end());
+    break;
+  }
+  return peer;
 }
 
 Result<std::unique_ptr<Listener>> Listener::open(Loop& loop, UniqueFd fd,

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "config/result.h"
 #include "runtime/fd_watch.h"
@@ -41,7 +42,8 @@ Result<UniqueFd> connect_unix(const std::string& path);
 struct PeerCredentials {
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
-  std::int32_t pid = 0;  // for the log only: it may have been reused
+  std::vector<std::uint32_t> groups;  // the supplementary ones
+  std::int32_t pid = 0;               // for the log only: it may have been reused
 };
 Result<PeerCredentials> peer_credentials(int fd);
 

@@ -289,6 +289,7 @@ Result<std::vector<Chosen>> read_arguments(const std::string& arguments) {
   std::vector<Chosen> chosen;
   bool full = false, user = false;
   for (std::string word; words >> word;) {
+    if (word == "-aux") word = "aux";  // as ps takes it, where there is no user "x"
     const bool dashed = word.starts_with("-");
     const std::string letters = dashed ? word.substr(1) : word;
     const std::size_t output = letters.find('o');
@@ -304,7 +305,9 @@ Result<std::vector<Chosen>> read_arguments(const std::string& arguments) {
     }
     if (output == std::string::npos) continue;
     std::string list = letters.substr(output + 1);
-    if (list.empty()) words >> list;
+    if (list.empty() && !(words >> list))
+      return fail(Errc::invalid,
+                  "cannot list processes with \"" + arguments + "\": -o needs a list of columns");
     const Status added = add_list(chosen, list);
     if (!added) return fail(added.error());
   }

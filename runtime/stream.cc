@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cerrno>
+#include <utility>
 
 #include "config/check.h"
 #include "runtime/loop.h"
@@ -14,6 +15,7 @@ namespace keepwell {
 namespace {
 
 constexpr std::size_t kReadBytes = 64 * 1024;  // a pipe's capacity: one read empties it
+constexpr int kPipeBytes = 1 << 20;            // of a pipe that was found full
 constexpr int kReadsPerTurn = 4;  // then other descriptors get their turn, however fast this one is
 
 }  // namespace
@@ -23,6 +25,7 @@ Result<std::unique_ptr<Stream>> Stream::open(Loop& loop, UniqueFd fd, Handlers h
   if (fstat(fd.get(), &st) != 0) return fail_errno("cannot read the kind of a stream's descriptor");
   std::unique_ptr<Stream> stream(
       new Stream(loop, std::move(fd), S_ISSOCK(st.st_mode), std::move(handlers)));
+  stream->small_pipe_ = S_ISFIFO(st.st_mode);
   Status watched = stream->watch_.start(stream->fd_.get(), {},
                                         [self = stream.get()](Ready ready) { self->ready(ready); });
   if (!watched) return fail(watched.error());
@@ -74,6 +77,7 @@ void Stream::read_some() {
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
     if (n > 0) {
+      if (static_cast<std::size_t>(n) == buffer.size()) widen_pipe();
       call(&Handlers::on_data, std::string_view(buffer.data(), static_cast<std::size_t>(n)));
     } else if (n == 0 || errno == EIO) {  // EIO: the last user of a pty's other side is gone
       ended_ = true;
@@ -86,16 +90,42 @@ void Stream::read_some() {
   }
 }
 
+// Whoever fills it is fast: with room for more, both sides run longer between two turns.
+void Stream::widen_pipe() {
+  if (std::exchange(small_pipe_, false))
+    static_cast<void>(fcntl(fd_.get(), F_SETPIPE_SZ, kPipeBytes));
+}
+
 bool Stream::write(std::string_view data) {
   if (!fd_ || broken_ || shutdown_ != Shutdown::none || data.empty()) return queued_ < high_water_;
-  bool was_empty = queued_ == 0;
+  if (queued_ == 0) {
+    data.remove_prefix(transmit(data));
+    if (!data.empty() && small_pipe_) {
+      widen_pipe();
+      data.remove_prefix(transmit(data));
+    }
+    if (data.empty() || broken_) return true;
+    drained_due_ = true;
+  }
+  const bool was_empty = queued_ == 0;
   queue_.emplace_back(data);
   queued_ += data.size();
-  if (was_empty) {
-    flush();
-    if (queued_ > 0) update_interest();
-  }
+  if (was_empty) update_interest();
   return queued_ < high_water_;
+}
+
+// Hands over as much of DATA as the descriptor takes now, and returns how much that was. Calls no
+// handler.
+std::size_t Stream::transmit(std::string_view data) {
+  while (true) {
+    const ssize_t n = socket_ ? ::send(fd_.get(), data.data(), data.size(), MSG_NOSIGNAL)
+                              : ::write(fd_.get(), data.data(), data.size());
+    if (n >= 0) return static_cast<std::size_t>(n);
+    if (errno == EINTR) continue;
+    if (errno != EAGAIN && errno != EWOULDBLOCK)
+      fail_later(Error::os(errno, "cannot write to a stream"));
+    return 0;
+  }
 }
 
 // Writes what the descriptor takes. Calls no handler.
@@ -103,21 +133,14 @@ void Stream::flush() {
   bool had_data = queued_ > 0;
   while (queued_ > 0) {
     const std::string& head = queue_.front();
-    const char* bytes = head.data() + head_sent_;
-    std::size_t size = head.size() - head_sent_;
-    ssize_t n =
-        socket_ ? ::send(fd_.get(), bytes, size, MSG_NOSIGNAL) : ::write(fd_.get(), bytes, size);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+    const std::size_t n = transmit(std::string_view(head).substr(head_sent_));
+    if (broken_) return;
+    if (n == 0) {
       drained_due_ = true;
       return;
     }
-    if (n < 0) {
-      fail_later(Error::os(errno, "cannot write to a stream"));
-      return;
-    }
-    queued_ -= static_cast<std::size_t>(n);
-    head_sent_ += static_cast<std::size_t>(n);
+    queued_ -= n;
+    head_sent_ += n;
     if (head_sent_ == head.size()) {
       queue_.pop_front();
       head_sent_ = 0;

@@ -75,6 +75,8 @@ class Stream {
   void ready(Ready ready);
   void read_some();
   void flush();
+  std::size_t transmit(std::string_view data);
+  void widen_pipe();
   void update_interest();
   void fail_later(Error error);
   void drained_later();
@@ -89,6 +91,7 @@ class Stream {
   bool reading_ = false;
   bool ended_ = false;
   bool drained_due_ = false;
+  bool small_pipe_ = false;  // a pipe of the kernel's ordinary size
   bool broken_ = false;
   Shutdown shutdown_ = Shutdown::none;
   Error error_;

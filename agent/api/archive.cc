@@ -1,8 +1,9 @@
 // docker cp, in both directions: GET and PUT /containers/{id}/archive, and HEAD, which only looks.
-// The container runs; runtime/container_files.h says how its files are reached safely.
+// runtime/container_files.h says how a container's files are reached safely.
 #include <array>
 #include <nlohmann/json.hpp>
 
+#include "agent/api/base64.h"
 #include "agent/api/router.h"
 #include "agent/api/tar.h"
 #include "exporters/health_json.h"
@@ -27,12 +28,16 @@ std::optional<ContainerFiles> files_of(const ApiCall& call) {
                                  "with cp");
     return std::nullopt;
   }
-  if (!is_running(*container)) {
-    call.exchange->fail(409, "container " + container->id +
-                                 " is not running: its files can be copied while it runs");
+  if (container->spec->exec == ExecMode::runtime) {
+    call.exchange->fail(501, "the files of " + container->name +
+                                 " cannot be reached from this host (x-keepwell.exec: runtime)");
     return std::nullopt;
   }
-  Result<ContainerFiles> files = ContainerFiles::open(container->pid, container->pid_start_ticks);
+  if (container->pid == 0 && container->state == ServiceState::starting) {
+    call.exchange->fail(409, "container " + container->id + " is being started: try again");
+    return std::nullopt;
+  }
+  Result<ContainerFiles> files = call.api->files(*container);
   if (!files) {
     fail_call(call, files.error());
     return std::nullopt;
@@ -75,21 +80,6 @@ std::uint32_t go_mode(const FileFacts& facts) {
   if (facts.mode & 02000) mode |= 1u << 22;
   if (facts.mode & 01000) mode |= 1u << 20;
   return mode;
-}
-
-std::string base64(std::string_view bytes) {
-  static constexpr char kDigits[] =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string text;
-  for (std::size_t i = 0; i < bytes.size(); i += 3) {
-    const std::string_view three = bytes.substr(i, 3);
-    unsigned group = 0;
-    for (std::size_t k = 0; k < 3; ++k)
-      group = group << 8 | (k < three.size() ? static_cast<unsigned char>(three[k]) : 0u);
-    for (std::size_t k = 0; k < 4; ++k)
-      text += k <= three.size() ? kDigits[group >> (18 - 6 * k) & 63] : '=';
-  }
-  return text;
 }
 
 std::string path_stat(const std::string& path, const FileFacts& facts) {

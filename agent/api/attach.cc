@@ -13,7 +13,6 @@
 namespace keepwell {
 namespace {
 
-constexpr const char* kRawStream = "application/vnd.docker.raw-stream";
 constexpr std::size_t kQueuedBytesMax = 1 << 20;
 
 // Errors of attach are no JSON: clients print what follows the head.
@@ -94,17 +93,6 @@ class Attachment {
   std::unique_ptr<Stream> input_;
 };
 
-void hijack(const ApiCall& call, bool multiplexed) {
-  HttpHead head{200, kRawStream, {}};
-  if (call.exchange->request().upgrade) {
-    head.status = 101;
-    if (multiplexed && call.minor >= 42)
-      head.content_type = "application/vnd.docker.multiplexed-stream";
-    head.fields = {{"Connection", "Upgrade"}, {"Upgrade", "tcp"}};
-  }
-  call.exchange->hijack(head);
-}
-
 void post_attach(const ApiCall& call) {
   const Result<std::string> keys = parse_detach_keys(call.query.text("detachKeys"));
   if (!keys) {
@@ -140,7 +128,7 @@ void post_attach(const ApiCall& call) {
   options.follow = call.query.flag("stream");
   if (!call.query.flag("logs")) options.tail = 0;
 
-  hijack(call, options.query.framed);
+  hijack_stream(call, options.query.framed);
   auto attachment = std::make_shared<Attachment>(call, container, std::move(options),
                                                  container.spec->tty ? *keys : std::string());
   if (call.query.flag("stdin") && call.query.flag("stream") && call.api->open_stdin) {

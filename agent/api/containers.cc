@@ -29,6 +29,7 @@ void get_list(const ApiCall& call) {
   query.all = call.query.flag("all");
   query.limit = static_cast<int>(std::clamp<std::int64_t>(limit->value_or(0), 0, 1 << 30));
   query.filters = std::move(*filters);
+  query.facts = call.api->facts;
   const std::vector<const ContainerStatus*> all = call.api->containers();
   const auto selected = select_containers(all, query);
   if (!selected) {

@@ -23,6 +23,7 @@
 
 namespace keepwell {
 
+class ContainerFiles;
 class EventBus;
 class ExecSessions;
 class Loop;
@@ -65,6 +66,8 @@ struct ApiContext {
   // Where the logger writes: the current file; older ones are beside it as the logger names them.
   std::function<std::string(const ContainerStatus&)> log_path;
   std::function<Result<ContainerStats>(const ContainerStatus&)> sample;
+  // The files of a container, running or not. Errc::conflict where they cannot be reached now.
+  std::function<Result<ContainerFiles>(const ContainerStatus&)> files;
   // Host pids of the container's processes.
   std::function<Result<std::vector<int>>(const ContainerStatus&)> pids;
   // The container's standard input, open for writing; one more each call. Errc::unsupported without

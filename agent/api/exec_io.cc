@@ -86,10 +86,15 @@ std::unique_ptr<Stream> ExecIo::open_output(UniqueFd fd, FrameStream stream) {
 void ExecIo::input(std::string_view bytes) {
   if (!options_.forward_input || exited_) return;
   bytes_in_ += bytes.size();
-  std::string forward;
-  const bool leave = scanner_.feed(bytes, forward);
+  std::string kept;
+  std::string_view forward = bytes;
+  bool leave = false;
+  if (!options_.detach_sequence.empty()) {
+    leave = scanner_.feed(bytes, kept);
+    forward = kept;
+  }
   Stream* in = input_stream();
-  if (in && !forward.empty() && !in->write(forward) && client_) client_->pause_reading();
+  if (in && !in->write(forward) && client_) client_->pause_reading();
   if (!leave) return;
   const ExchangePtr client = client_;
   drop_client();

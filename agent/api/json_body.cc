@@ -64,6 +64,12 @@ Status wrong_type(const char* key, const char* wanted, const json& value) {
                                  ", not " + value.type_name());
 }
 
+// No program, path or name can hold one; what stands behind it would be cut off unseen.
+Status check_no_nul(const char* key, const std::string& text) {
+  if (text.find('\0') == std::string::npos) return {};
+  return fail(Errc::invalid, std::string("invalid JSON: field ") + key + " holds a NUL");
+}
+
 }  // namespace
 
 Result<json> parse_json_object(std::string_view text) {
@@ -92,7 +98,9 @@ Status read_json(const json& object, const char* key, std::string& value) {
   const json* found = find_value(object, key);
   if (!found) return {};
   if (!found->is_string()) return wrong_type(key, "a string", *found);
-  value = found->get<std::string>();
+  std::string text = found->get<std::string>();
+  if (Status whole = check_no_nul(key, text); !whole) return whole;
+  value = std::move(text);
   return {};
 }
 
@@ -112,6 +120,7 @@ Status read_json(const json& object, const char* key, std::vector<std::string>& 
   for (const json& item : *found) {
     if (!item.is_string()) return wrong_type(key, "a list of strings", item);
     list.push_back(item.get<std::string>());
+    if (Status whole = check_no_nul(key, list.back()); !whole) return whole;
   }
   value = std::move(list);
   return {};

@@ -20,7 +20,7 @@ Result<nlohmann::json> parse_json_object(std::string_view text);
 Status check_json_type(const HttpRequest& request);
 
 // Reads KEY of OBJECT into VALUE, which stays as it is where the key is missing or null. Keys are
-// compared without regard to case, as Go does. Fails on another type.
+// compared without regard to case, as Go does. Fails on another type, and on a NUL in a text.
 Status read_json(const nlohmann::json& object, const char* key, std::string& value);
 Status read_json(const nlohmann::json& object, const char* key, bool& value);
 Status read_json(const nlohmann::json& object, const char* key, std::vector<std::string>& value);

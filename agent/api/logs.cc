@@ -120,10 +120,7 @@ void get_logs(const ApiCall& call) {
   options.follow = call.query.flag("follow") && runs;
 
   const bool multiplexed = options.query.framed && call.minor >= 42;
-  call.exchange->begin({200,
-                        multiplexed ? "application/vnd.docker.multiplexed-stream"
-                                    : "application/vnd.docker.raw-stream",
-                        {}});
+  call.exchange->begin({200, multiplexed ? kMultiplexedStream : kRawStream, {}});
   const std::optional<WallTime> until = options.query.until;
   auto follower = std::make_shared<LogFollower>(call, *container, std::move(options));
   follower->start(follower, until);

@@ -174,7 +174,10 @@ struct AccessRules::Resolved {
     std::vector<std::uint32_t> groups;
     bool has(const PeerCredentials& peer) const {
       return std::count(users.begin(), users.end(), peer.uid) > 0 ||
-             std::count(groups.begin(), groups.end(), peer.gid) > 0;
+             std::any_of(groups.begin(), groups.end(), [&peer](std::uint32_t group) {
+               return group == peer.gid ||
+                      std::count(peer.groups.begin(), peer.groups.end(), group) > 0;
+             });
     }
   };
   Level read, admin;
@@ -215,8 +218,7 @@ Access AccessRules::access_of(const PeerCredentials& peer,
   }
   if (resolved_->admin.has(peer)) return Access::admin;
   if (resolved_->read.has(peer)) return Access::read;
-  // Whoever may connect and is not named: the level that was left open.
-  if (spec.admin.empty()) return Access::admin;
+  // Whoever may connect and is not named: nothing where readers are named, else reading.
   return spec.read.empty() ? Access::read : Access::none;
 }
 
@@ -255,6 +257,16 @@ void fail_call(const ApiCall& call, const Error& error) {
 void respond_json(const ApiCall& call, std::string json, int status) {
   json += '\n';
   call.exchange->respond({status, "application/json", std::move(json), {}});
+}
+
+void hijack_stream(const ApiCall& call, bool multiplexed) {
+  HttpHead head{200, kRawStream, {}};
+  if (call.exchange->request().upgrade) {
+    head.status = 101;
+    if (multiplexed && call.minor >= 42) head.content_type = kMultiplexedStream;
+    head.fields = {{"Connection", "Upgrade"}, {"Upgrade", "tcp"}};
+  }
+  call.exchange->hijack(head);
 }
 
 Result<const ContainerStatus*> find_container(const ApiContext& api, std::string_view name) {

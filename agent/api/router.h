@@ -95,6 +95,12 @@ int http_status(const Error& error);
 void fail_call(const ApiCall& call, const Error& error);
 void respond_json(const ApiCall& call, std::string json, int status = 200);
 
+// The connection stops being HTTP: 101 to a client that asked for an upgrade, 200 to one that knows
+// of none. MULTIPLEXED: what follows is in frames (agent/http/stream_frames.h).
+void hijack_stream(const ApiCall& call, bool multiplexed);
+inline constexpr const char* kRawStream = "application/vnd.docker.raw-stream";
+inline constexpr const char* kMultiplexedStream = "application/vnd.docker.multiplexed-stream";
+
 // By full id, container name (with or without a slash in front), service name where it means one
 // container, or unique id prefix; in this order. Errors in Docker's words.
 Result<const ContainerStatus*> find_container(const ApiContext& api, std::string_view name);

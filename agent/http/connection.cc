@@ -13,15 +13,8 @@ namespace {
 
 // Sent ahead of its request's end by a client that does not wait for answers.
 constexpr std::size_t kPipelinedBytesMax = 64 * 1024;
-constexpr std::size_t kHeldBytesMax = 64 * 1024;
 constexpr Duration kLinger = std::chrono::seconds(1);
 constexpr Duration kDrainTime = std::chrono::seconds(5);
-// A client is asked whether it has read the head of a 101: in the first turns of the loop at once,
-// then each millisecond, 100 at most.
-constexpr int kHoldSpins = 20;
-constexpr int kHoldChecksMax = kHoldSpins + 100;
-constexpr Duration kVanishCheck = std::chrono::milliseconds(250);
-
 bool has_no_body(int status) { return status == 204 || status == 304 || status < 200; }
 
 }  // namespace
@@ -55,12 +48,7 @@ Status Connection::start(UniqueFd fd) {
 void Connection::on_data(std::string_view bytes) {
   switch (phase_) {
     case Phase::hijacked:
-      if (!pending_.empty() || reading_paused_) {
-        pending_.append(bytes);
-        stream_->pause_reading();
-      } else {
-        tell(&Exchange::Handlers::on_data, bytes);
-      }
+      tunnel_->received(bytes);
       return;
     case Phase::draining:
     case Phase::lingering:
@@ -208,8 +196,7 @@ void Connection::on_end() {
       if (exchange_ && exchange_->answered()) client_gone();
       return;
     case Phase::hijacked:
-      watch_vanishing();
-      if (pending_.empty() && !reading_paused_) deliver_hijacked();
+      tunnel_->peer_ended();
       return;
     case Phase::gone:
       return;
@@ -245,16 +232,16 @@ void Connection::refuse(int status, std::string_view text) {
 }
 
 void Connection::pause_reading() {
-  reading_paused_ = true;
-  stream_->pause_reading();
+  if (tunnel_) {
+    tunnel_->pause_reading();
+  } else {
+    stream_->pause_reading();
+  }
 }
 
 void Connection::resume_reading() {
-  if (!reading_paused_) return;
-  reading_paused_ = false;
-  if (phase_ == Phase::hijacked) {
-    if (holding_) return;  // release_held() goes on from there
-    soon_.start_after(Duration(0), [this] { deliver_hijacked(); });
+  if (tunnel_) {
+    tunnel_->resume_reading();
   } else {
     stream_->resume_reading();
   }
@@ -262,10 +249,11 @@ void Connection::resume_reading() {
 
 // ---- answering
 
-void Connection::write_head(HttpHead head, std::optional<std::uint64_t> size) {
+void Connection::write_head(HttpHead head, std::optional<std::uint64_t> size,
+                            std::string_view body) {
   exchange_->status_ = head.status;
   for (auto& field : exchange_->extra_fields_) head.fields.push_back(std::move(field));
-  stream_->write(head_bytes(head, size));
+  stream_->write(head_bytes(head, size).append(body));
   if (server_.options_.on_answered)
     server_.options_.on_answered(*exchange_, Loop::now().mono - exchange_->started_);
 }
@@ -280,8 +268,7 @@ void Connection::respond(const HttpResponse& response) {
   }
   if (phase_ == Phase::body) keep_alive_ = false;  // answered before the body was read
   if (!keep_alive_) head.fields.emplace_back("Connection", "close");
-  write_head(std::move(head), size);
-  if (!headless_ && size) stream_->write(response.body);
+  write_head(std::move(head), size, headless_ || !size ? "" : std::string_view(response.body));
   answer_complete();
 }
 
@@ -302,76 +289,30 @@ void Connection::hijack(const HttpHead& head) {
   keep_alive_ = false;
   write_head(head, std::nullopt);
   phase_ = Phase::hijacked;
-  hijacked_ = true;
   server_.hijacked();
   deadline_.stop();
-  pending_ = parser_.take_rest();
-  holding_ = true;
-  hold_checks_ = 0;
-  release_held();
-}
-
-// Until the head of a 101 has left the client's socket, output waits in held_.
-void Connection::release_held() {
-  if (phase_ != Phase::hijacked) return;
-  if (holding_) {
-    const bool read = stream_->queued() == 0 && peer_has_read_all(stream_->fd());
-    const bool enough = ++hold_checks_ > kHoldChecksMax;
-    if (hold_checks_ == 1 || (!read && !enough)) {
-      const Duration pause =
-          hold_checks_ < kHoldSpins ? Duration(0) : Duration(std::chrono::milliseconds(1));
-      soon_.start_after(pause, [this] { release_held(); });
-      return;
-    }
-    holding_ = false;
-    const std::string held = std::move(held_);
-    held_.clear();
-    const bool full = held.size() >= kHeldBytesMax;
-    stream_->write(held);
-    if (ended_) {
-      linger();
-      return;
-    }
-    if (full && stream_->queued() == 0) tell(&Exchange::Handlers::on_drained);
-    if (phase_ != Phase::hijacked) return;
-  }
-  if (!reading_paused_) deliver_hijacked();
-}
-
-void Connection::deliver_hijacked() {
-  if (phase_ != Phase::hijacked || reading_paused_ || holding_) return;
-  if (!pending_.empty()) {
-    const std::string bytes = std::move(pending_);
-    pending_.clear();
-    tell(&Exchange::Handlers::on_data, std::string_view(bytes));
-  }
-  if (phase_ != Phase::hijacked || reading_paused_) return;
-  if (peer_ended_) {
-    if (!std::exchange(end_told_, true)) tell(&Exchange::Handlers::on_end);
-  } else {
-    stream_->resume_reading();
-  }
+  Tunnel::Handlers handlers;
+  handlers.on_data = [this](std::string_view bytes) { tell(&Exchange::Handlers::on_data, bytes); };
+  handlers.on_end = [this] { tell(&Exchange::Handlers::on_end); };
+  handlers.on_drained = [this] { tell(&Exchange::Handlers::on_drained); };
+  handlers.on_finished = [this] { linger(); };
+  handlers.on_vanished = [this] { client_gone(); };
+  tunnel_ =
+      std::make_unique<Tunnel>(*server_.loop_, *stream_, parser_.take_rest(), std::move(handlers));
 }
 
 bool Connection::client_is_there() const { return !peer_has_closed(stream_->fd()); }
 
 bool Connection::write(std::string_view bytes) {
-  if (bytes.empty() || headless_ || ended_) return true;
-  if (holding_) {
-    held_.append(bytes);
-    return held_.size() < kHeldBytesMax;
-  }
+  if (tunnel_) return tunnel_->write(bytes);
+  if (bytes.empty() || headless_) return true;
   return stream_->write(chunked_answer_ ? std::string_view(chunk_bytes(bytes)) : bytes);
 }
 
 void Connection::end() {
-  if (phase_ == Phase::hijacked) {
-    if (std::exchange(ended_, true)) return;
-    if (holding_) {
-      detach();  // the exchange may go; what it wrote still waits here
-    } else {
-      linger();
-    }
+  if (tunnel_) {
+    tunnel_->end();
+    if (tunnel_->ending()) detach();  // the exchange may go; what it wrote still waits
     return;
   }
   if (chunked_answer_ && !headless_) stream_->write(kLastChunk);
@@ -405,7 +346,6 @@ void Connection::answer_complete() {
 
 void Connection::next_request() {
   phase_ = Phase::idle;
-  reading_paused_ = false;
   deadline_.start_after(server_.options_.limits.idle_timeout, [this] { close(); });
   parser_.next();
   if (parser_.feed({}) == RequestParser::State::head && peer_ended_) {
@@ -422,6 +362,7 @@ void Connection::linger() {
   phase_ = Phase::lingering;
   detach();
   soon_.stop();
+  if (tunnel_) tunnel_->stop();
   stream_->shutdown_write();
   stream_->resume_reading();
   if (peer_ended_ && stream_->queued() == 0) {
@@ -448,19 +389,6 @@ void Connection::watch_writing() {
   });
 }
 
-// After a half-close the end of a client shows neither in reading nor, while nothing is written, in
-// writing: ask now and then.
-void Connection::watch_vanishing() {
-  deadline_.start_after(kVanishCheck, [this] {
-    if (phase_ != Phase::hijacked) return;
-    if (peer_has_closed(stream_->fd())) {
-      client_gone();
-    } else {
-      watch_vanishing();
-    }
-  });
-}
-
 // ---- the end
 
 void Connection::detach() {
@@ -479,6 +407,7 @@ void Connection::close() {
   deadline_.stop();
   write_deadline_.stop();
   soon_.stop();
+  if (tunnel_) tunnel_->stop();
   stream_->close();
   server_.forget(*this);
 }

@@ -1,5 +1,6 @@
 // One connection of an HttpServer: reads requests one after the other, keeps the time limits,
-// writes the answers. An Exchange is its face towards the handler. Internal to agent/http.
+// writes the answers; once hijacked, it is a Tunnel. An Exchange is its face towards the handler.
+// Internal to agent/http.
 //
 //   idle -> reading (head, body) -> answering -> idle ... or hijacked, or closing -> gone
 #pragma once
@@ -12,6 +13,7 @@
 
 #include "agent/http/exchange.h"
 #include "agent/http/request_parser.h"
+#include "agent/http/tunnel.h"
 #include "config/time.h"
 #include "runtime/stream.h"
 #include "runtime/timer.h"
@@ -36,11 +38,11 @@ class Connection {
   void abort() { close(); }
   void pause_reading();
   void resume_reading();
-  std::size_t queued() const { return stream_->queued() + held_.size(); }
+  std::size_t queued() const { return stream_->queued() + (tunnel_ ? tunnel_->held_bytes() : 0); }
 
   const std::optional<PeerCredentials>& peer() const { return peer_; }
   bool client_is_there() const;
-  bool was_hijacked() const { return hijacked_; }
+  bool was_hijacked() const { return tunnel_ != nullptr; }
 
  private:
   enum class Phase { idle, head, body, answering, hijacked, draining, lingering, gone };
@@ -57,15 +59,12 @@ class Connection {
   void body_bytes();
   void dispatch();
   void deliver_body();
-  void deliver_hijacked();
   void refuse(int status, std::string_view text);
-  void write_head(HttpHead head, std::optional<std::uint64_t> size);
+  void write_head(HttpHead head, std::optional<std::uint64_t> size, std::string_view body = {});
   void answer_complete();
   void next_request();
   void linger();
   void watch_writing();
-  void release_held();
-  void watch_vanishing();
   void client_gone();
   std::function<void()> closed_handler() const;
   void close();
@@ -82,23 +81,16 @@ class Connection {
   Phase phase_ = Phase::idle;
   Body body_mode_ = Body::whole;
   std::string body_;
-  std::string pending_;  // hijacked: bytes that on_data has not been given yet
-  std::string held_;     // hijacked: output that waits until the client has read the head
-  bool holding_ = false;
-  int hold_checks_ = 0;
-  bool reading_paused_ = false;  // by the handler
   bool peer_ended_ = false;
-  bool end_told_ = false;
   bool chunked_answer_ = false;
   bool headless_ = false;  // the answer has no body, whatever is written: HEAD
   bool keep_alive_ = true;
-  bool hijacked_ = false;  // and ever after
-  bool ended_ = false;     // hijacked: end() was called
   int requests_ = 0;
   std::size_t stalled_at_ = 0;
-  Timer deadline_;        // head, body, idle, linger
-  Timer write_deadline_;  // a whole answer must be taken
-  Timer soon_;            // puts things off to the next turn; polls the hold after a 101
+  Timer deadline_;                  // head, body, idle, linger
+  Timer write_deadline_;            // a whole answer must be taken
+  Timer soon_;                      // puts things off to the next turn
+  std::unique_ptr<Tunnel> tunnel_;  // once hijacked, and ever after; uses stream_
 };
 
 }  // namespace keepwell

@@ -182,6 +182,10 @@ class DockerCli(unittest.TestCase):
         self.assertEqual(len(self.ok("stats", "--no-stream", "--format", "{{.Name}}").splitlines()), 2)
         self.assertIn("sleep 1000", self.ok("top", "idle"))
         self.assertEqual(self.ok("top", "idle", "-eo", "pid,comm").split(), ["PID", "COMMAND", str(self.kw.pid("idle")), "sleep"])
+        self.assertEqual(self.ok("top", "idle", "-o", "pid,cmd").split("\n")[0].split(), ["PID", "CMD"])
+        self.assertIn("sleep 1000", self.ok("top", "idle", "aux"))
+        self.assertEqual(self.ok("top", "idle", "-ef").split()[:8], ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"])
+        self.assertEqual(self.ok("top", "idle", "-aux").split()[0], "USER")
         self.assertEqual(self.docker("top", "once").returncode, 1)
         self.assertEqual(self.ok("port", "web"), "")
 
@@ -250,6 +254,11 @@ class DockerCli(unittest.TestCase):
         self.assertEqual(self.ok("exec", "-e", "A=b", "-w", "/tmp", "web", "sh", "-c", "echo $A $PWD $GREETING"), "b /tmp hi\n")
         self.assertEqual(self.ok("exec", "-u", "app", "web", "id", "-un"), "app\n")
         self.assertEqual(self.ok("exec", "-u", "1:2", "web", "sh", "-c", "id -u; id -g"), "1\n2\n")
+        for user, text in (("nosuch", "unable to find user nosuch: no matching entries in passwd file"),
+                           ("0:nosuch", "unable to find group nosuch: no matching entries in group file")):
+            unknown = self.docker("exec", "-u", user, "web", "true")
+            self.assertEqual(unknown.returncode, 1)
+            self.assertIn(text, unknown.stderr)
         self.assertEqual(self.ok("exec", "-i", "web", "cat", input="typed"), "typed")
         for command, code in ((["nosuch"], 127), (["/nosuch"], 127), (["/etc"], 126), (["sh", "-c", "kill -9 $$"], 137)):
             self.assertEqual(self.docker("exec", "web", *command).returncode, code, command)
@@ -337,7 +346,28 @@ class DockerCli(unittest.TestCase):
         self.assertEqual((place / "one-back").read_text(), "one\n")
         self.assertNotEqual(self.docker("cp", "web:/nosuch", str(place)).returncode, 0)
         self.assertNotEqual(self.docker("cp", str(place / "one"), "web:/nosuch/dir/").returncode, 0)
-        self.assertIn("not running", self.docker("cp", "once:/etc/passwd", str(place)).stderr)
+
+    def test_cp_of_a_stopped_container(self):
+        place = self.kw.dir / "cp-stopped"
+        place.mkdir(exist_ok=True)
+        (place / "in").write_text("brought\n")
+        self.ok("cp", "once:/etc/passwd", str(place / "passwd"))
+        self.assertIn("root:", (place / "passwd").read_text())
+        self.ok("cp", str(place / "in"), "web:/tmp/kept")
+        self.ok("stop", "web")
+        self.ok("cp", "web:/tmp/kept", str(place / "out"))
+        self.assertEqual((place / "out").read_text(), "brought\n")
+        self.ok("cp", str(place / "in"), "web:/tmp/later")
+        outside = self.kw.dir / "outside-stopped"
+        outside.mkdir(exist_ok=True)
+        self.ok("start", "web")
+        self.assertEqual(self.ok("exec", "web", "cat", "/tmp/kept", "/tmp/later"), "brought\nbrought\n")
+        # Links that it left lead nowhere else when nobody runs.
+        self.ok("exec", "web", "sh", "-c", f"mkdir -p /trap2; ln -sfn {outside} /trap2/out; ln -sfn / /trap2/root")
+        self.ok("stop", "web")
+        self.docker("cp", str(place / "in"), "web:/trap2/out/planted")
+        self.docker("cp", str(place / "in"), f"web:/trap2/root{outside}/planted")
+        self.assertEqual(os.listdir(outside), [])
 
     def test_cp_stays_within_the_container(self):
         outside = self.kw.dir / "outside"

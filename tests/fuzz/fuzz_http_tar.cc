@@ -11,7 +11,8 @@ using namespace keepwell;
 
 namespace {
 
-std::string story(std::string_view archive, std::size_t step) {
+// The first piece has FIRST bytes, the others STEP.
+std::string story(std::string_view archive, std::size_t first, std::size_t step) {
   std::string story;
   std::uint64_t left = 0;
   TarReader reader({.on_entry =
@@ -34,8 +35,8 @@ std::string story(std::string_view archive, std::size_t step) {
                           story += ";";
                           return Status();
                         }});
-  for (std::size_t at = 0; at < archive.size(); at += step)
-    if (const Status fed = reader.feed(archive.substr(at, step)); !fed)
+  for (std::size_t at = 0, next = first; at < archive.size(); at = next, next += step)
+    if (const Status fed = reader.feed(archive.substr(at, next - at)); !fed)
       return story + fed.error().text;
   const Status ended = reader.end();
   return ended ? story : story + ended.error().text;
@@ -46,8 +47,10 @@ std::string story(std::string_view archive, std::size_t step) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
   const std::string_view archive(reinterpret_cast<const char*>(data) + 1, size - 1);
-  const std::string whole = story(archive, size);
-  KW_CHECK(story(archive, 1u + data[0]) == whole);
-  KW_CHECK(story(archive, 1) == whole);
+  const std::string whole = story(archive, size, size);
+  KW_CHECK(story(archive, 1u + data[0], 1u + data[0]) == whole);
+  KW_CHECK(story(archive, 1, 1) == whole);
+  if (size <= 2048)
+    for (std::size_t at = 1; at < size; ++at) KW_CHECK(story(archive, at, size) == whole);
   return 0;
 }

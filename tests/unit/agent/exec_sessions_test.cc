@@ -28,6 +28,25 @@ TEST_CASE(
   loop->close();
 }
 
+TEST_CASE("of those that have ended the last two thousand are kept") {
+  std::unique_ptr<Loop> loop = *Loop::open();
+  {
+    ExecSessions execs(*loop, 1);
+    std::vector<std::string> ids;
+    for (std::size_t i = 0; i < kEndedExecsMax + 100; ++i) {
+      const auto exec = *execs.create("c1", "web", 1, {});
+      ids.push_back(exec->id);
+      execs.finish(*exec, static_cast<int>(i));
+      CHECK(execs.find(exec->id) == exec);
+    }
+    CHECK(execs.size() == kEndedExecsMax);
+    CHECK(execs.find(ids[99]) == nullptr);
+    REQUIRE(execs.find(ids[100]) != nullptr);
+    CHECK(execs.find(ids[100])->exit_code == 100);
+  }
+  loop->close();
+}
+
 TEST_CASE("when too many are remembered, finished ones make room and others do not") {
   std::unique_ptr<Loop> loop = *Loop::open();
   {
@@ -37,7 +56,7 @@ TEST_CASE("when too many are remembered, finished ones make room and others do n
       if (i < 10) execs.finish(*exec, 0);
     }
     CHECK(execs.create("c1", "web", 1, {}).has_value());
-    CHECK(execs.size() == kExecsMax - 9);
+    CHECK(execs.size() == kExecsMax);
     for (int i = 0; i < 9; ++i) CHECK(execs.create("c1", "web", 1, {}).has_value());
     const auto refused = execs.create("c1", "web", 1, {});
     REQUIRE_FALSE(refused);

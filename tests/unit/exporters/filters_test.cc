@@ -47,8 +47,8 @@ struct Four {
   std::string list(const std::string& filters, bool everything = false, int limit = 0) const {
     const auto parsed = parse_filters(filters);
     if (!parsed) return parsed.error().text;
-    const auto chosen =
-        select_containers(pointers, {.all = everything, .limit = limit, .filters = *parsed});
+    const auto chosen = select_containers(
+        pointers, {.all = everything, .limit = limit, .filters = *parsed, .facts = {}});
     if (!chosen) return chosen.error().text;
     std::string text;
     for (const ContainerStatus* c : *chosen) text += c->name + " ";
@@ -101,6 +101,59 @@ TEST_CASE("which containers are listed") {
   CHECK(four.list(R"({"label":["tier=front","weight"]})") == "db web ");
   CHECK(four.list(R"({"label":["tier=back"]})").empty());
   CHECK(four.list(R"({"label":{"com.docker.compose.service=db":true}})") == "db ");
+}
+
+TEST_CASE("volumes and ports are found by what the runtime knows") {
+  const Four four;
+  ListQuery query;
+  query.facts = [](const ContainerStatus& c) {
+    RuntimeFacts facts;
+    facts.mounts.resize(1);
+    facts.mounts[0].name = c.name + "-data";
+    facts.mounts[0].destination = "/data";
+    if (c.name != "db") return facts;
+    facts.ports.resize(2);
+    facts.ports[0].container_port = 80;
+    facts.ports[0].host_port = 8080;
+    facts.ports[1].container_port = 53;
+    facts.ports[1].protocol = "udp";
+    return facts;
+  };
+  const auto list = [&](const std::string& filters) {
+    query.filters = *parse_filters(filters);
+    const auto found = select_containers(four.pointers, query);
+    if (!found) return found.error().text;
+    std::string names;
+    for (const ContainerStatus* c : *found) names += c->name + " ";
+    return names;
+  };
+  CHECK(list(R"({"volume":["db-data"]})") == "db ");
+  CHECK(list(R"({"volume":["/data"]})") == "db web ");
+  CHECK(list(R"({"volume":["/other"]})").empty());
+  CHECK(list(R"({"publish":["8080"]})") == "db ");
+  CHECK(list(R"({"publish":["80"]})").empty());
+  CHECK(list(R"({"expose":["70-90/tcp"]})") == "db ");
+  CHECK(list(R"({"expose":["53"]})").empty());
+  CHECK(list(R"({"expose":["53/udp"]})") == "db ");
+  for (const char* bad : {"x", "0", "70000", "9-8", "80/x", "80-", "-80", "", "80/tcp/udp"})
+    CHECK_THAT(list(R"({"expose":[")" + std::string(bad) + R"("]})"), StartsWith("invalid filter"));
+}
+
+TEST_CASE("labels from outside the service's own are found too") {
+  const Four four;
+  ListQuery query;
+  query.filters = *parse_filters(R"({"label":["com.docker.compose.config-hash","maker=x"]})");
+  CHECK(select_containers(four.pointers, query)->empty());
+  query.facts = [](const ContainerStatus& c) {
+    RuntimeFacts facts;
+    facts.config_hash = "0123";
+    if (c.name == "db") facts.image_labels["maker"] = "x";
+    return facts;
+  };
+  const auto found = select_containers(four.pointers, query);
+  REQUIRE(found);
+  REQUIRE(found->size() == 1);
+  CHECK(found->front()->name == "db");
 }
 
 TEST_CASE("a stopped container is not found by its last verdict") {

@@ -37,6 +37,7 @@ RuntimeFacts facts() {
   f.mounts[0].destination = "/data";
   f.mounts[0].read_write = false;
   f.project_file = "/srv/shop/compose.yaml";
+  f.config_hash = "0123456789abcdef";
   return f;
 }
 
@@ -200,12 +201,32 @@ TEST_CASE("list entries") {
 }
 
 TEST_CASE("labels by which docker compose finds its containers") {
-  const auto labels = container_labels(web(), facts());
+  ContainerStatus c = web();
+  auto spec = std::make_shared<ServiceSpec>(*c.spec);
+  spec->depends_on = {{.service = "db", .condition = DependencyCondition::healthy, .restart = true},
+                      {.service = "cache"}};
+  c.spec = spec;
+  const auto labels = container_labels(c, facts());
   CHECK(labels.at("com.docker.compose.project") == "shop");
   CHECK(labels.at("com.docker.compose.service") == "web");
   CHECK(labels.at("com.docker.compose.container-number") == "1");
+  CHECK(labels.at("com.docker.compose.oneoff") == "False");
+  CHECK(labels.at("com.docker.compose.config-hash") == "0123456789abcdef");
+  CHECK(labels.at("com.docker.compose.version") == KEEPWELL_VERSION);
+  CHECK(labels.at("com.docker.compose.depends_on") ==
+        "db:service_healthy:true,cache:service_started:false");
+  CHECK(labels.at("com.docker.compose.project.config_files") == "/srv/shop/compose.yaml");
   CHECK(labels.at("com.docker.compose.project.working_dir") == "/srv/shop");
   CHECK(labels.at("tier") == "front");
+}
+
+TEST_CASE("the hash of a service follows its configuration") {
+  const ServiceSpec before = *web().spec;
+  ServiceSpec after = before;
+  CHECK(config_hash(before) == config_hash(after));
+  CHECK(config_hash(before).size() == 16);
+  after.environment.emplace_back("NEW", "1");
+  CHECK(config_hash(before) != config_hash(after));
 }
 
 TEST_CASE("what backs off says when and why") {
