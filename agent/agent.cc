@@ -166,7 +166,7 @@ void Agent::on_signal(int signal) {
 
 void Agent::finish(int exit_code) {
   exit_code_ = exit_code;
-  if (accepted_->on_exit == OnExit::stop) engine_->unmount_all();
+  if (accepted_->on_exit == OnExit::stop) engine_->leave_host();
   keeper_->stopping(exit_code);
   loop_.stop();
 }

@@ -1,5 +1,8 @@
 #include "agent/status_record.h"
 
+#include <algorithm>
+#include <charconv>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <type_traits>
 
@@ -25,22 +28,43 @@ concept List = requires(T list) {
   typename T::value_type;
 } && !std::is_same_v<T, std::string>;
 
-// A WRITER and a READER, each called as visit(name, field) by the lists of fields below.
+// A WRITER and a READER, each called as visit(name, field) by the lists of fields below. The writer
+// makes text at once: a record is written for every probe, and a tree of values would cost more
+// than all else that the agent does for one.
 class Writer {
  public:
-  explicit Writer(json& object) : object_(object) { object_ = json::object(); }
+  explicit Writer(std::string& text) : text_(text) { text_ += '{'; }
+  ~Writer() {
+    if (text_.back() == ',') text_.pop_back();
+    text_ += '}';
+  }
+  Writer(const Writer&) = delete;
+  Writer& operator=(const Writer&) = delete;
 
   template <class T>
   void operator()(const char* name, const T& value) {
-    json text = to_json(value);
-    if (!text.is_null()) object_[name] = std::move(text);
+    key(name);
+    append(text_, value);
+    text_ += ',';
+  }
+  template <class T>
+  void operator()(const char* name, const std::optional<T>& value) {
+    if (value) (*this)(name, *value);
   }
 
- private:
-  template <class T>
-  static json to_json(const T& value);
+  // The next value is the caller's to append to the text, and a comma.
+  void key(std::string_view name) {
+    append(text_, name);
+    text_ += ':';
+  }
 
-  json& object_;
+  // What is no UTF-8 becomes U+FFFD, as it would in inspect.
+  static void append(std::string& text, std::string_view value);
+  template <class T>
+  static void append(std::string& text, const T& value);
+
+ private:
+  std::string& text_;
 };
 
 class Reader {
@@ -106,6 +130,7 @@ void visit_check(V&& visit, S& check) {
   visit("voided_total", check.voided_total);
   visit("cpu_total", check.cpu_total);
   visit("max_rss_bytes", check.max_rss_bytes);
+  visit("orphans_total", check.orphans_total);
   visit("last_start_latency", check.last_start_latency);
   visit("starting_results", check.starting_results);
   visit("starting_long_total", check.starting_long_total);
@@ -168,30 +193,54 @@ constexpr int last_of(RestartReason) { return static_cast<int>(RestartReason::wa
 constexpr int last_of(ProbeOutcome) { return static_cast<int>(ProbeOutcome::voided); }
 constexpr int last_of(FailureReason) { return static_cast<int>(FailureReason::canceled); }
 
-template <class T>
-json Writer::to_json(const T& value) {
-  if constexpr (std::is_enum_v<T>) {
-    return static_cast<int>(value);
-  } else if constexpr (std::is_same_v<T, Duration>) {
-    return value.count();
-  } else if constexpr (IsTime<T>::value) {
-    return value.time_since_epoch().count();
-  } else if constexpr (IsOptional<T>::value) {
-    return value ? to_json(*value) : json();
-  } else if constexpr (std::is_same_v<T, ProbeResult>) {
-    json object;
-    visit_result(Writer(object), value);
-    return object;
-  } else if constexpr (std::is_same_v<T, DurationStats>) {
-    json object;
-    visit_durations(Writer(object), value);
-    return object;
-  } else if constexpr (List<T>) {
-    json array = json::array();
-    for (const auto& element : value) array.push_back(to_json(element));
-    return array;
+void Writer::append(std::string& text, std::string_view value) {
+  const bool plain = std::all_of(value.begin(), value.end(), [](char c) {
+    return c >= ' ' && c < 127 && c != '"' && c != '\\';
+  });
+  if (plain) {
+    text.append(1, '"').append(value).append(1, '"');
   } else {
-    return value;
+    text += json(value).dump(-1, ' ', false, json::error_handler_t::replace);
+  }
+}
+
+template <class T>
+void Writer::append(std::string& text, const T& value) {
+  if constexpr (std::is_enum_v<T>) {
+    append(text, static_cast<int>(value));
+  } else if constexpr (std::is_same_v<T, Duration>) {
+    append(text, value.count());
+  } else if constexpr (IsTime<T>::value) {
+    append(text, value.time_since_epoch().count());
+  } else if constexpr (std::is_same_v<T, ProbeResult>) {
+    Writer writer(text);
+    visit_result(writer, value);
+  } else if constexpr (std::is_same_v<T, DurationStats>) {
+    Writer writer(text);
+    visit_durations(writer, value);
+  } else if constexpr (std::is_same_v<T, std::string>) {
+    append(text, std::string_view(value));
+  } else if constexpr (List<T>) {
+    text += '[';
+    for (const auto& element : value) {
+      append(text, element);
+      text += ',';
+    }
+    if (text.back() == ',') text.pop_back();
+    text += ']';
+  } else if constexpr (std::is_same_v<T, bool>) {
+    text += value ? "true" : "false";
+  } else {
+    static_assert(std::is_arithmetic_v<T>);
+    if constexpr (std::is_floating_point_v<T>) {
+      if (!std::isfinite(value)) {
+        text += "0.0";
+        return;
+      }
+    }
+    char digits[32];
+    const std::to_chars_result end = std::to_chars(digits, digits + sizeof digits, value);
+    text.append(digits, end.ptr);
   }
 }
 
@@ -254,23 +303,29 @@ bool Reader::from_json(const json& text, T& value) {
   }
 }
 
-json live_json(const ContainerStatus& status, bool with_outputs) {
-  json object;
-  visit_live(Writer(object), status);
-  object["run"] = status.run;
-  json& checks = object["checks"] = json::object();
-  for (const CheckStatus& check : status.checks) {
-    json& one = checks[check.spec->name];
-    visit_check(Writer(one), check);
-    if (with_outputs) continue;
-    for (json& result : one["log"]) result.erase("output");
+// The live part as the value of an object that is under way.
+void append_live(std::string& text, const ContainerStatus& status, bool with_outputs) {
+  Writer writer(text);
+  visit_live(writer, status);
+  writer("run", status.run);
+  writer.key("checks");
+  {
+    Writer checks(text);
+    for (const CheckStatus& check : status.checks) {
+      checks.key(check.spec->name);
+      CheckStatus without;
+      if (!with_outputs) {
+        without = check;
+        for (ProbeResult& result : without.log) result.output.clear();
+      }
+      {
+        Writer one(text);
+        visit_check(one, with_outputs ? check : without);
+      }
+      text += ',';
+    }
   }
-  return object;
-}
-
-// Probe output may be any bytes; what is no UTF-8 becomes U+FFFD here, as it would in inspect.
-std::string to_text(json& object) {
-  return object.dump(-1, ' ', false, json::error_handler_t::replace);
+  text += ',';
 }
 
 Status apply_live(const json& object, ContainerStatus& status) {
@@ -301,15 +356,20 @@ Status apply_live(const json& object, ContainerStatus& status) {
 }  // namespace
 
 std::string encode_status(const StatusRecord& record) {
-  json object;
-  visit_status(Writer(object), record.status);
-  object["boot_id"] = record.boot_id;
-  object["live_sequence"] = record.live_sequence;
   ProjectSpec carrier;
   carrier.services.push_back(*record.status.spec);
-  object["spec"] = project_to_json(carrier);
-  object["live"] = live_json(record.status, true);
-  return to_text(object);
+  std::string text;
+  {
+    Writer writer(text);
+    visit_status(writer, record.status);
+    writer("boot_id", record.boot_id);
+    writer("live_sequence", record.live_sequence);
+    writer("spec", project_to_json(carrier));
+    writer.key("live");
+    append_live(text, record.status, true);
+    text += ',';
+  }
+  return text;
 }
 
 Result<StatusRecord> decode_status(std::string_view text) {
@@ -347,11 +407,13 @@ Result<StatusRecord> decode_status(std::string_view text) {
 }
 
 std::string encode_live(const ContainerStatus& status, std::size_t limit) {
-  json object = live_json(status, true);
-  std::string text = to_text(object);
+  std::string text;
+  text.reserve(4096);
+  append_live(text, status, true);
   if (text.size() <= limit) return text;
-  object = live_json(status, false);
-  return to_text(object);
+  text.clear();
+  append_live(text, status, false);
+  return text;
 }
 
 Status decode_live(std::string_view text, ContainerStatus& status) {

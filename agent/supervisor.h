@@ -38,7 +38,8 @@ namespace keepwell {
 // bounds descriptors and memory when hundreds of checks hang.
 inline constexpr std::size_t kProbesInFlightMax = 512;
 
-// A probe whose program does not run after this long has failed (Docker's guard).
+// A probe whose program does not run after this long has failed (Docker's guard). Where its process
+// is in the container already, the check's timeout is enough.
 inline constexpr Duration kProbeStartGuard = std::chrono::seconds(30);
 
 // A killed container or probe that is still there after this long is killed again, and whoever
@@ -199,6 +200,7 @@ class Supervisor {
   void tell_probe(const Container& container, const CheckSpec& spec, ProbeId id, const char* action,
                   std::optional<int> exit_code = std::nullopt);
   std::string exec_id(ProbeId id) const;
+  void on(const ProbeEntered& event);
   void on(const ProbeStarted& event);
   void on(const ProbeEnded& event);
   void flight_timer_fired(ProbeId id);

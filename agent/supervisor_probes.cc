@@ -215,6 +215,17 @@ std::string Supervisor::exec_id(ProbeId id) const {
   return text;
 }
 
+// What happens from here to the start of its program is the container's doing: it may stop or
+// freeze the process. So its patience is that of the check, where that is shorter than the guard's.
+void Supervisor::on(const ProbeEntered& event) {
+  const auto found = flights_.find(event.probe);
+  if (found == flights_.end()) return;
+  const Flight& flight = *found->second;
+  if (flight.started || flight.voided || flight.guard_expired) return;
+  timers_.set(key(flight.serial, flight.slot, Timer::flight),
+              std::min(flight.ordered + kProbeStartGuard, event.at + flight.timeout));
+}
+
 void Supervisor::on(const ProbeStarted& event) {
   const auto found = flights_.find(event.probe);
   if (found == flights_.end() || found->second->started) return;
@@ -271,6 +282,7 @@ void Supervisor::on(const ProbeEnded& event) {
     result.outcome = ProbeOutcome::voided;
   }
   tell_probe(container, *check.spec, event.probe, "exec_die", event.code);
+  check.orphans_total += event.orphans;
   answer_probe(run, result.outcome != ProbeOutcome::voided);
   apply_result(container, index, std::move(result));
   if (container.status.state != ServiceState::running || container.pausing ||

@@ -218,7 +218,10 @@ void check_process(LoadContext& context, const ServiceDraft& d) {
     if (!d.has(key) || (key == "network_mode" && d.spec.network_mode == "host")) continue;
     context.report.warning(d.place_of(key), std::string(key) +
                                                 " has no effect with x-keepwell.runtime: process; "
-                                                "remove it");
+                                                "remove it" +
+                                                (key == "init" ? " (keepwell itself reaps what "
+                                                                 "such a service leaves behind)"
+                                                               : ""));
   }
   if (!d.spec.rootfs.empty()) {
     context.report.warning(d.place_of("x-keepwell"),

@@ -26,7 +26,7 @@ if [ -z "${KEEPWELL_BIN:-}" ]; then
   install_packages "${keepwell_build_packages[@]}"
   say "building (build/release)"
   build_log=$(mktemp)
-  { cmake --preset release -DBUILD_TESTING=OFF && cmake --build --preset release --target keepwell keepwell-keeper keepwell-logger keepwell-enter; } \
+  { cmake --preset release -DBUILD_TESTING=OFF && cmake --build --preset release --target keepwell keepwell-keeper keepwell-logger keepwell-enter keepwell-init; } \
     >"$build_log" 2>&1 || { tail -n 40 "$build_log"; rm -f "$build_log"; say "cannot build; see above" >&2; exit 1; }
   rm -f "$build_log"
 fi

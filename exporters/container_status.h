@@ -72,6 +72,7 @@ struct CheckStatus {
   std::uint64_t voided_total = 0;
   Duration cpu_total{0};
   std::uint64_t max_rss_bytes = 0;  // of the last probe
+  std::uint64_t orphans_total = 0;  // left by probes and never reaped, see ProbeEnded::orphans
   Duration last_start_latency{0};
   int starting_results = 0;               // exit codes 2 in a row while starting
   std::uint64_t starting_long_total = 0;  // times that 10 of them came in a row

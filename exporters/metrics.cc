@@ -188,6 +188,9 @@ void add_cpu(MetricWriter& writer, const ContainerStatus&, const Check& check) {
 void add_rss(MetricWriter& writer, const ContainerStatus&, const Check& check) {
   if (check.spec->kind == ProbeKind::exec) writer.sample(number(check.max_rss_bytes));
 }
+void add_orphans(MetricWriter& writer, const ContainerStatus&, const Check& check) {
+  if (check.spec->kind == ProbeKind::exec) writer.sample(number(check.orphans_total));
+}
 void add_start_latency(MetricWriter& writer, const ContainerStatus&, const Check& check) {
   writer.sample(seconds(check.last_start_latency));
 }
@@ -280,6 +283,9 @@ constexpr CheckFamily kCheckFamilies[] = {
     {"keepwell_probe_cpu_seconds_total", kCounter, "CPU time that the probes' processes used.",
      add_cpu},
     {"keepwell_probe_max_rss_bytes", kGauge, "Largest resident memory of the last probe.", add_rss},
+    {"keepwell_probe_orphans_total", kCounter,
+     "Processes that probes left behind and the service's first process did not reap; see `init`.",
+     add_orphans},
     {"keepwell_probe_start_latency_seconds", kGauge,
      "From the order to the running program, for the last probe.", add_start_latency},
     {"keepwell_probe_output_truncated_total", kCounter,

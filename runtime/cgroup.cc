@@ -220,6 +220,14 @@ Result<bool> container_frozen(const CgroupRoot& root, std::string_view id) {
   return text->rfind("FROZEN", 0) == 0;
 }
 
+bool frozen_from_outside(const CgroupRoot& root, std::string_view id) {
+  if (Result<bool> frozen = container_frozen(root, id); frozen && *frozen) return true;
+  std::string v1 = v1_dir(root, "freezer", payload_path(root, id));
+  if (v1.empty()) return false;
+  Result<std::string> state = read_small_file(v1 + "/freezer.state");
+  return state && !state->starts_with("THAWED");
+}
+
 Result<bool> try_remove_container_cgroup(const CgroupRoot& root, std::string_view id) {
   std::string path = container_path(root, id);
   bool all = true;

@@ -174,6 +174,10 @@ Result<bool> container_populated(const CgroupRoot& root, std::string_view id);
 Status freeze_container(const CgroupRoot& root, std::string_view id, bool frozen);
 Result<bool> container_frozen(const CgroupRoot& root, std::string_view id);
 
+// Whether somebody else keeps payload/ from running: through the v2 tree, or through the v1
+// freezer, under which nothing can even be killed. false where that cannot be told.
+bool frozen_from_outside(const CgroupRoot& root, std::string_view id);
+
 // Removes <root>/<id> with all leaves, in all hierarchies. true: gone; false: still busy.
 Result<bool> try_remove_container_cgroup(const CgroupRoot& root, std::string_view id);
 

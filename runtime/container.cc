@@ -137,8 +137,13 @@ void Container::exited(const ExitRecord& record) {
   phase_ = Phase::cleaning;
   context_->on_container_exit(order_.container);
   std::shared_ptr<bool> alive = alive_;
-  tell_exit(record, oom && record.signal == SIGKILL);
+  tell_exit(record, oom && was_killed(record));
   if (*alive) clean({});
+}
+
+// With `init: true` the reaper tells by its exit code what the kernel did to the service.
+bool Container::was_killed(const ExitRecord& record) const {
+  return record.signal == SIGKILL || (order_.spec->init && record.code == 128 + SIGKILL);
 }
 
 void Container::tell_exit(const ExitRecord& record, bool oom_killed) {
@@ -204,6 +209,10 @@ void Container::freeze(const ContainerRef& ref, bool frozen) {
   if (Status done = freeze_container(*context_->cgroups, id_, frozen); !done)
     return answer(done.error().text);
   poll_frozen(ref, frozen, Duration{0});
+}
+
+bool Container::frozen_from_outside() const {
+  return !frozen_ && context_->cgroups && keepwell::frozen_from_outside(*context_->cgroups, id_);
 }
 
 void Container::poll_frozen(const ContainerRef& ref, bool frozen, Duration waited) {
@@ -366,68 +375,6 @@ void Container::remove(std::function<void()> on_removed) {
     if (!result.ok()) context->warn("cannot remove all of " + bundle + ": " + result.output);
     on_removed();
   });
-}
-
-// ---- leaves
-
-Result<std::shared_ptr<ProbeLeaf>> Container::take_leaf(const std::string& name) {
-  if (!context_->cgroups) return std::shared_ptr<ProbeLeaf>();
-  Leaf& leaf = run_.leaves[name];
-  if (leaf.taken)
-    return fail(Errc::conflict, "cannot start a probe of " + name + ": the last one has not ended");
-  if (!leaf.probe) {
-    CgroupLimits limits;
-    const ProbeLimits& probe = order_.spec->probe_limits;
-    if (probe.pids > 0) limits.pids = probe.pids;
-    if (probe.memory_bytes > 0) limits.memory_bytes = probe.memory_bytes;
-    Result<CgroupLeaf> made = CgroupLeaf::create(*context_->cgroups, id_,
-                                                 "probe-" + std::to_string(next_leaf_++), limits);
-    if (!made) return fail(made.error());
-    std::vector<int> join = made->join_fds(run_.payload_cgroups);
-    Duration used = made->cpu();
-    leaf.probe = std::make_shared<ProbeLeaf>(ProbeLeaf{std::move(*made), std::move(join), used});
-  }
-  leaf.taken = true;
-  return leaf.probe;
-}
-
-namespace {
-
-// Removes those that nobody uses and nothing is left in.
-void sweep(std::vector<std::shared_ptr<CgroupLeaf>>& abandoned) {
-  std::erase_if(abandoned, [](const std::shared_ptr<CgroupLeaf>& old) {
-    Result<bool> gone = old->try_remove();
-    return gone && *gone;
-  });
-}
-
-}  // namespace
-
-std::shared_ptr<ExecLeaves> Container::exec_leaves() {
-  if (!run_.exec_leaves)
-    run_.exec_leaves =
-        std::make_shared<ExecLeaves>(context_->loop, *context_->cgroups, id_, run_.payload_cgroups);
-  return run_.exec_leaves;
-}
-
-std::vector<int> Container::join_fds() const {
-  if (run_.payload) return run_.payload->join_fds({});
-  std::vector<int> fds;
-  for (const UniqueFd& procs : run_.payload_cgroups) fds.push_back(procs.get());
-  return fds;
-}
-
-void Container::release_leaf(const std::string& name, const ProbeLeaf* leaf, bool clean) {
-  auto found = run_.leaves.find(name);
-  // It may be of an earlier run of the container.
-  if (found == run_.leaves.end() || found->second.probe.get() != leaf) return;
-  found->second.taken = false;
-  sweep(run_.abandoned);
-  if (clean) return;
-  CgroupLeaf& cgroup = found->second.probe->cgroup;
-  Result<bool> gone = cgroup.try_remove();
-  if (!gone || !*gone) run_.abandoned.push_back(std::make_shared<CgroupLeaf>(std::move(cgroup)));
-  run_.leaves.erase(found);
 }
 
 }  // namespace keepwell

@@ -35,6 +35,8 @@ struct ProbeLeaf {
   std::vector<int>
       join;  // what a probe joins: the leaf, and the payload's hierarchies that it does not cover
   Duration cpu{0};  // used by the probes before
+  // Zombies that the last probe had left in it and that were still there when the next one came.
+  std::uint64_t orphans = 0;
 };
 
 class Container {
@@ -57,6 +59,8 @@ class Container {
   bool is(const ContainerRef& ref) const { return order_.container == ref; }
   bool running() const { return phase_ == Phase::running; }
   bool frozen() const { return frozen_; }
+  // Whether somebody other than us has frozen it.
+  bool frozen_from_outside() const;
   bool idle() const { return phase_ == Phase::idle && !queued_; }
 
   // ---- for probes and exec sessions; REQUIRES: running()
@@ -75,7 +79,8 @@ class Container {
   Status resize(int rows, int columns);
 
   // A cgroup of its own for a probe of check NAME, the same one each time while it stays clean;
-  // null where this host has none. Give it back with release_leaf().
+  // null where this host has none. Give it back with release_leaf(). Fails while the last probe of
+  // the check is still in there, since it cannot be killed: there is never more than one of those.
   Result<std::shared_ptr<ProbeLeaf>> take_leaf(const std::string& name);
   // The cgroups of its exec sessions. REQUIRES: this host has cgroups.
   std::shared_ptr<ExecLeaves> exec_leaves();
@@ -89,6 +94,7 @@ class Container {
   struct Leaf {
     std::shared_ptr<ProbeLeaf> probe;
     bool taken = false;
+    bool clean = true;  // nothing was left in it
   };
   struct Run {  // what a running container has
     pid_t pid = 0;
@@ -117,6 +123,7 @@ class Container {
   void start_failed(int exit_code, std::string text);
   void exited(const ExitRecord& record);
   void tell_exit(const ExitRecord& record, bool oom_killed);
+  bool was_killed(const ExitRecord& record) const;
   bool adopt_inherited(const AdoptOrder& order);
   void adopt_stranger(const AdoptOrder& order);
   Status adopt_running(pid_t pid, UniqueFd pidfd, SpawnId spawn_id);

@@ -38,7 +38,7 @@ bool Container::adopt_inherited(const AdoptOrder& order) {
     bool oom = context_->cgroups && read_oom_kills(*context_->cgroups, id_) > 0;
     phase_ = Phase::cleaning;
     std::shared_ptr<bool> alive = alive_;
-    tell_exit(record, oom && record.signal == SIGKILL);
+    tell_exit(record, oom && was_killed(record));
     if (*alive) clean({});
     return true;
   }

@@ -96,6 +96,14 @@ struct ContainerOom {
   ContainerRef container;
 };
 
+// The process of an exec probe is in the container, but its program does not run yet. Told only
+// where that is not over at once: somebody in the container may be holding it up.
+struct ProbeEntered {
+  ProbeId probe = 0;
+  Instant at{};
+  WallTime at_wall{};
+};
+
 // The probe's program runs (or its connection is being made): its timeout counts from here.
 struct ProbeStarted {
   ProbeId probe = 0;
@@ -130,11 +138,14 @@ struct ProbeEnded {
   Duration cpu{0};
   std::uint64_t max_rss_bytes = 0;
   bool left_over = false;  // processes were still there after its exit and were killed
+  // Processes that the check's last probe left behind and that the container's own first process
+  // has not reaped since: they are zombies for as long as the container runs.
+  std::uint64_t orphans = 0;
 };
 
 using EngineEvent =
     std::variant<ContainerStarted, ContainerStartFailed, ContainerExited, ContainerPaused,
-                 ContainerResumed, ContainerOom, ProbeStarted, ProbeEnded>;
+                 ContainerResumed, ContainerOom, ProbeEntered, ProbeStarted, ProbeEnded>;
 
 class Engine {
  public:
@@ -161,7 +172,8 @@ class Engine {
   // removed now is removed at the next start.
   virtual void remove(const std::string& id) = 0;
 
-  // -> ProbeStarted then ProbeEnded, or ProbeEnded alone where it could not be started.
+  // -> ProbeStarted then ProbeEnded, or ProbeEnded alone where it could not be started; before
+  // either, one ProbeEntered may come.
   virtual void start_probe(const ProbeOrder& order) = 0;
 
   // Kills the probe with everything that it started. -> its ProbeEnded (how: killed, unless it

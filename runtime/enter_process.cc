@@ -70,6 +70,7 @@ Result<std::unique_ptr<EnterProcess>> EnterProcess::start(Loop& loop, KeeperClie
                                   self->pid_ = pid;
                                   self->pidfd_ = std::move(pidfd);
                                   self->started_ = true;
+                                  if (!self->status_closed_) self->read_status();
                                   self->settle();
                                 },
                             .on_failed =
@@ -117,7 +118,10 @@ void EnterProcess::settle() {
       status_.reset();
     }
   }
-  if (!status_closed_) return;
+  if (!status_closed_) {
+    if (started_ && handlers_.on_entered) std::exchange(handlers_.on_entered, nullptr)();
+    return;
+  }
   std::optional<EnterFailure> failure = decode_enter_status(status_bytes_);
   if (failure && (refused_ || exited_)) {
     if (exited_ && durable_) keeper_->ack(id_);

@@ -43,6 +43,8 @@ struct EnterOrder {
 class EnterProcess {
  public:
   struct Handlers {
+    std::function<void()> on_entered{};  // it is where it was to go; told only if what follows
+                                         // (on_running or on_failed) is not there at once
     std::function<void()> on_running;
     std::function<void(const EnterReport&)> on_failed;
     std::function<void(const ExitRecord&)> on_exited;

@@ -152,7 +152,10 @@ void put_identity(const ExecPlanBase& base, const ExecRequest& request, PlanHead
                   PlanWriter& writer) {
   bool identity = base.change_identity || !request.user.empty();
   if (!identity) return;
-  header.flags |= kPlanIdentity | kPlanChownStdio;
+  header.flags |= kPlanIdentity;
+  // Root's pipes are root's already.
+  bool pipes_are_its_own = base.uid == 0 && request.user.empty() && base.uid_map.empty();
+  if (!pipes_are_its_own) header.flags |= kPlanChownStdio;
   if (base.rootless) header.flags |= kPlanSetgroupsMayFail;
   header.uid = base.uid;
   header.gid = base.gid;
@@ -285,7 +288,13 @@ Result<ExecPlan> build_exec_plan(const ExecPlanBase& base, const ExecRequest& re
   put_identity(base, request, header, writer);
   put_privileges(base, request, header, writer);
   put_settings(base, request, header);
-  if (!has_value(*env, "HOME")) header.flags |= kPlanLookUpHome;
+  if (!has_value(*env, "HOME")) {
+    if (base.home && request.user.empty()) {
+      env->push_back("HOME=" + *base.home);
+    } else {
+      header.flags |= kPlanLookUpHome;
+    }
+  }
   header.keyring_name = writer.optional_text(base.keyring);
   header.cwd = writer.text(request.cwd.empty() ? base.cwd : request.cwd);
   header.argv = writer.strings(request.argv, 1);

@@ -71,6 +71,8 @@ struct ExecPlanBase {
   std::string apparmor_profile;
   std::string selinux_label;
   std::string cgroup_path;                // linux.cgroupsPath as it stands there
+  std::string rootfs;                     // root.path as it stands there
+  bool passwd_in_rootfs = true;           // no mount hides the root's own /etc/passwd
   std::vector<IdRange> uid_map, gid_map;  // empty: no user namespace of its own
 
   // ---- what an exec takes unless it says otherwise: the container's process
@@ -79,6 +81,9 @@ struct ExecPlanBase {
   bool change_identity = true;  // false: uid, gid and groups stay those of the keeper
   std::uint32_t uid = 0, gid = 0;
   std::vector<std::uint32_t> groups;
+
+  // HOME where no env says it, for the user above. none: enter looks it up, for each exec.
+  std::optional<std::string> home;
 
   // ---- not in config.json
   std::string keyring;  // session keyring to join; empty: the keeper's is kept

@@ -300,6 +300,13 @@ Result<ExecPlanBase> compile_exec_plan_base(std::string_view config_json,
   base.uid_map = read_map(reader, linux_section, "uidMappings");
   base.gid_map = read_map(reader, linux_section, "gidMappings");
   base.cgroup_path = reader.text(linux_section, "cgroupsPath");
+  base.rootfs = reader.text(reader.object(config, "root"), "path");
+  for (const json& mount : reader.array(config, "mounts")) {
+    if (!mount.is_object()) continue;
+    std::string where = reader.text(mount, "destination");
+    bool hides = where == "/" || where == "/etc" || where == "/etc/" || where == "/etc/passwd";
+    if (hides) base.passwd_in_rootfs = false;
+  }
   read_personality(reader, linux_section, base);
   const json& seccomp = reader.object(linux_section, "seccomp");
   if (!reader.problem().empty()) {

@@ -172,13 +172,14 @@ void LinuxEngine::clean_leftovers(const std::set<std::string>& known) {
   }
 }
 
-void LinuxEngine::unmount_all() {
+void LinuxEngine::leave_host() {
   for (const std::string& id : ids_in(context_->options.run_dir)) {
     auto found = containers_.find(id);
     if (found != containers_.end() && found->second->running()) continue;
     Status done = unmount_rootfs(context_->bundle_dir(id) + "/rootfs");
     if (!done) context_->warn(done.error().text);
   }
+  if (context_->cgroups) remove_cgroup_root(*context_->cgroups);
 }
 
 std::vector<int> LinuxEngine::pids(const std::string& id) const {

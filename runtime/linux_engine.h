@@ -67,9 +67,9 @@ class LinuxEngine final : public Engine {
   // cgroups, mounts, bundles, FIFOs, layers. Call it once, after every adopt().
   void clean_leftovers(const std::set<std::string>& known);
 
-  // Before the program ends with nothing running: unmounts what is still mounted. Blocks for as
-  // long as that takes.
-  void unmount_all();
+  // Before the program ends with nothing running: unmounts what is still mounted, and removes our
+  // cgroup. Blocks for as long as that takes.
+  void leave_host();
 
   // ---- what the API shows
 

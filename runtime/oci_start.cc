@@ -1,5 +1,6 @@
 #include "runtime/oci_start.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -11,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include "runtime/container_root.h"
+#include "runtime/launch.h"
 #include "runtime/netns_socket.h"
 #include "runtime/oci/bundle.h"
 #include "runtime/passwd.h"
@@ -74,6 +76,13 @@ Result<std::shared_ptr<const ExecPlanBase>> compile_container_plan(EngineContext
   options.inherited_oom_score_adj = context.own_oom_score_adj;
   Result<ExecPlanBase> base = compile_exec_plan_base(*text, options);
   if (!base) return fail(base.error());
+  // The file as it is now, as the runtime itself does for the container's first process.
+  if (Result<ContainerRoot> root = ContainerRoot::open(base->rootfs);
+      root && base->passwd_in_rootfs) {
+    UserDatabase users;
+    Result<ResolvedUser> user = users.resolve(*root, std::to_string(base->uid));
+    if (user) base->home = user->home;
+  }
   return std::make_shared<const ExecPlanBase>(std::move(*base));
 }
 
@@ -200,6 +209,11 @@ Status OciStart::write_config(const std::string& rootfs) {
   plan.nofile_hard = context_->nofile_hard;
   plan.limit_swap = context_->limit_swap;
   if (spec.privileged) plan.device_nodes = host_device_nodes();
+  if (spec.init) {
+    Result<std::string> init = bring_init();
+    if (!init) return fail(init.error());
+    plan.init = std::move(*init);
+  }
   if (!spec.seccomp.empty() && spec.seccomp != "unconfined") {
     Result<std::string> profile = read_small_file(spec.seccomp, 1u << 20);
     if (!profile) return fail(profile.error().with("cannot use seccomp profile"));
@@ -214,6 +228,23 @@ Status OciStart::write_config(const std::string& rootfs) {
   out.close();
   if (!out) return fail(Errc::os, "cannot write " + bundle_ + "/config.json");
   return {};
+}
+
+// A copy of the reaper for each container: whatever one does to the file that it is given (with
+// CAP_SYS_ADMIN it may mount it writable), no other container and no later start runs it.
+Result<std::string> OciStart::bring_init() {
+  Result<std::string> program = find_own_program("keepwell-init");
+  if (!program) return fail(program.error());
+  Result<std::string> bytes = read_small_file(*program, 1u << 20);
+  if (!bytes) return fail(bytes.error());
+  std::string path = context_->container_dir(id_) + "/init";
+  unlink(path.c_str());  // one that an earlier run may still have mounted is left as it is
+  UniqueFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0555));
+  if (!file || write(file.get(), bytes->data(), bytes->size()) != std::ssize(*bytes) ||
+      fchmod(file.get(), 0555) != 0) {
+    return fail_errno("cannot write " + path);
+  }
+  return path;
 }
 
 void OciStart::create() {

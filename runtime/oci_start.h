@@ -61,6 +61,7 @@ class OciStart {
   void make_rootfs();
   void make_bundle();
   Status write_config(const std::string& rootfs);
+  Result<std::string> bring_init();
   void create();
   void created(const HostCommandResult& result);
   void claimed(UniqueFd pidfd);

@@ -73,6 +73,7 @@ Status ProbeProcess::fill(EnterOrder& enter) {
   if (!leaf) return fail(leaf.error());
   leaf_ = *leaf;
   if (leaf_) {
+    ended_.orphans = leaf_->orphans;
     enter.cgroup_procs = leaf_->join;
     if (!context_->cgroups->layout.unified_mount.empty())
       enter.kill_cgroup = context_->cgroups->layout.unified_mount + leaf_->cgroup.path();
@@ -94,7 +95,13 @@ Status ProbeProcess::spawn() {
   enter.stdio = {context_->null.get(), output->get(), output->get()};
   Result<std::unique_ptr<EnterProcess>> process = EnterProcess::start(
       context_->loop, context_->keeper, enter,
-      {.on_running =
+      {.on_entered =
+           [this] {
+             if (killed_) return;
+             Now now = Loop::now();
+             context_->emit(ProbeEntered{order_.id, now.mono, now.wall});
+           },
+       .on_running =
            [this] {
              if (killed_) return kill_all();  // that came before there was a process to kill
              Now now = Loop::now();
@@ -136,6 +143,8 @@ void ProbeProcess::kill_all() {
 void ProbeProcess::kill() {
   if (killed_ || finishing_) return;
   killed_ = true;
+  // Whoever froze the container meant it to stand still, and it cannot be blamed for that.
+  frozen_ = !container_ended_ && container_->frozen_from_outside();
   kill_all();
   if (program_over_) return;  // the wait for the rest is under way, and bounded
   give_up_at_ = Loop::now().mono + kEmptyTimeout;
@@ -149,7 +158,7 @@ void ProbeProcess::wait_for_death() {
       return wait_for_death();
     }
     if (process_) process_->kill_group();
-    ended_.how = ProbeEnded::How::killed;
+    ended_.how = frozen_ ? ProbeEnded::How::our_fault : ProbeEnded::How::killed;
     ended_.error = "the probe could not be killed within 2 s; it is left to the kernel";
     finish(false);
   });
@@ -170,7 +179,7 @@ void ProbeProcess::program_ended(const ExitRecord& record) {
   if (by_kill && container_ended_)
     ended_.how = ProbeEnded::How::container_gone;
   else if (by_kill && killed_)
-    ended_.how = ProbeEnded::How::killed;
+    ended_.how = frozen_ ? ProbeEnded::How::our_fault : ProbeEnded::How::killed;
   else if (runtime_exec_ && record.code != 0)
     runtime_failed(runtime_exec_->finish());
   // When a container's first process ends, the kernel kills all others first. So a probe that was

@@ -63,7 +63,7 @@ class ProbeProcess {
   Instant give_up_at_{};
   ProbeEnded ended_;
   bool killed_ = false, program_over_ = false, finishing_ = false, unexplained_kill_ = false,
-       container_ended_ = false;
+       container_ended_ = false, frozen_ = false;
 };
 
 }  // namespace keepwell

@@ -5,6 +5,7 @@
 
 #include "agent/api/router.h"
 #include "agent/event_bus.h"
+#include "exporters/check_costs.h"
 #include "exporters/health_json.h"
 #include "exporters/version_json.h"
 #include "runtime/loop.h"
@@ -76,6 +77,10 @@ void get_sd(const ApiCall& call) {
   respond_json(call, json_text(groups));
 }
 
+void get_check_costs(const ApiCall& call) {
+  respond_json(call, check_costs_json(call.api->containers()));
+}
+
 void get_empty_list(const ApiCall& call) { respond_json(call, "[]"); }
 void get_volumes(const ApiCall& call) { respond_json(call, R"({"Volumes":[],"Warnings":null})"); }
 
@@ -133,6 +138,7 @@ constexpr std::array kRoutes{
     Route{"GET", "/tasks", get_no_swarm},
     Route{"GET", "/secrets", get_no_swarm},
     Route{"GET", "/configs", get_no_swarm},
+    Route{"GET", "/keepwell/checks/costs", get_check_costs},
     Route{"POST", "/keepwell/reload", post_reload},
 };
 

@@ -182,10 +182,12 @@ void add_version(const Commands& c) {
 }
 
 void add_top(const Commands& c) {
-  CLI::App* command = c.app.add_subcommand("top", "list the processes of a container");
+  CLI::App* command = c.app.add_subcommand(
+      "top", "show what the checks cost, or list the processes of a container");
   auto options = std::make_shared<TopCommand>();
   add_place_options(command, c.globals);
-  command->add_option("NAME", options->name, "service, container or id prefix")->required();
+  command->add_option("NAME", options->name,
+                      "service, container or id prefix; none: what each check costs");
   take_rest(command, options->ps_arguments);
   add_format_option(command, options->json);
   command->callback([options, c] {

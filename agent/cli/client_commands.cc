@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "agent/http/query.h"
+#include "exporters/check_costs.h"
 #include "exporters/ps_rows.h"
 #include "exporters/time_text.h"
 #include "runtime/loop.h"
@@ -212,9 +213,27 @@ int lifecycle_command(const LifecycleCommand& command) {
   return code;
 }
 
+namespace {
+
+int top_checks(HttpClient& client, bool as_json) {
+  const Result<std::string> body = get_body(client, "/keepwell/checks/costs");
+  if (!body) return failed(body.error());
+  const Result<std::vector<std::vector<std::string>>> rows = check_costs_table(*body);
+  if (!rows) return failed(rows.error());
+  if (as_json) {
+    for (const ordered_json& one : ordered_json::parse(*body)) std::puts(one.dump().c_str());
+    return 0;
+  }
+  print_columns(*rows);
+  return 0;
+}
+
+}  // namespace
+
 int top_command(const TopCommand& command) {
   Result<HttpClient> client = connect_agent(command.place);
   if (!client) return failed(client.error());
+  if (command.name.empty()) return top_checks(*client, command.json);
   std::string arguments;
   for (const std::string& word : command.ps_arguments)
     arguments += (arguments.empty() ? "" : " ") + word;

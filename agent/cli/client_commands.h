@@ -40,7 +40,7 @@ int lifecycle_command(const LifecycleCommand& command);
 
 struct TopCommand {
   AgentPlace place;
-  std::string name;
+  std::string name;  // empty: the checks of all
   std::vector<std::string> ps_arguments;
   bool json = false;
 };

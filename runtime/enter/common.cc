@@ -1,28 +1,16 @@
-// Checking the plan, reporting, and the few functions that both halves need. The compiler may call
-// memcpy, memset and memcmp on its own, so they are here too.
+// Checking the plan, reporting, and the few functions that both halves need.
 #include <asm/stat.h>
 
 #include "runtime/enter/enter.h"
-
-extern "C" {
-void* memset(void* to, int value, unsigned long size) {
-  auto* bytes = static_cast<volatile char*>(to);
-  for (unsigned long i = 0; i < size; ++i) bytes[i] = static_cast<char>(value);
-  return to;
-}
-void* memcpy(void* to, const void* from, unsigned long size) {
-  auto* target = static_cast<volatile char*>(to);
-  const auto* source = static_cast<const char*>(from);
-  for (unsigned long i = 0; i < size; ++i) target[i] = source[i];
-  return to;
-}
-}
 
 namespace keepwell {
 namespace {
 
 constexpr std::uint64_t kKnownFlags = (std::uint64_t{kPlanFlagEnd} - 1);
 constexpr long kSealsNeeded = 0x2 | 0x4 | 0x8;  // shrink, grow, write
+
+// Reading a few pages is cheaper than mapping them, and they need not be unmapped twice.
+alignas(16) char small_plan[32 * 1024];
 
 struct Checker {
   const char* base;
@@ -87,13 +75,20 @@ Plan load_plan() {
   if (size < static_cast<long>(sizeof(PlanHeader)) || size > kPlanBytesMax) Checker::refuse();
   long seals = kernel(__NR_fcntl, kPlanFd, 1034 /* F_GET_SEALS */);
   if (seals < 0 || (seals & kSealsNeeded) != kSealsNeeded) Checker::refuse();
-  long mapped = kernel(__NR_mmap, 0, size, 3 /* read, write */,
-                       0x2 | 0x8000 /* MAP_PRIVATE | MAP_POPULATE */, kPlanFd, 0);
-  if (mapped < 0 && mapped > -4096) stop(EnterStep::plan, mapped);
+  char* base = small_plan;
+  if (size <= static_cast<long>(sizeof(small_plan))) {
+    long got = kernel(__NR_pread64, kPlanFd, address(small_plan), size, 0);
+    if (got != size) stop(EnterStep::plan, got < 0 ? got : -5 /* EIO */);
+  } else {
+    long mapped = kernel(__NR_mmap, 0, size, 3 /* read, write */,
+                         0x2 | 0x8000 /* MAP_PRIVATE | MAP_POPULATE */, kPlanFd, 0);
+    if (mapped < 0 && mapped > -4096) stop(EnterStep::plan, mapped);
+    base = reinterpret_cast<char*>(mapped);
+  }
 
   Plan plan;
-  plan.base = reinterpret_cast<char*>(mapped);
-  plan.header = reinterpret_cast<PlanHeader*>(mapped);
+  plan.base = base;
+  plan.header = reinterpret_cast<PlanHeader*>(base);
   const PlanHeader& header = *plan.header;
   Checker check{plan.base, static_cast<std::uint64_t>(size)};
   if (header.magic != kPlanMagic || header.version != kPlanVersion ||

@@ -47,10 +47,7 @@ const char* search_path(const Plan& plan) {
 const char* find_program(const Plan& plan, const char* name) {
   unsigned long name_size = 0;
   while (name[name_size] != '\0') {
-    if (name[name_size] == '/') {
-      require(EnterStep::program, check_program(name));
-      return name;
-    }
+    if (name[name_size] == '/') return name;
     ++name_size;
   }
   const char* path = search_path(plan);
@@ -87,6 +84,8 @@ void attach_seccomp(const Plan& plan) {
   if (plan.has(kPlanNoNewPrivileges)) attach_seccomp(plan);
   long result = kernel(__NR_execve, address(program), address(argv),
                        address(plan.at<void>(plan.header->env)));
+  // Looked at only now: most can be executed, and need no looking at.
+  if (program == argv[0]) require(EnterStep::program, check_program(program));
   stop(EnterStep::exec, result);
 }
 

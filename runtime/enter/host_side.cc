@@ -5,26 +5,21 @@
 // itself writes the clone's pid into a page shared with the keeper, which the clone does not have.
 //
 // No libc, no allocation, no descriptor beyond those given. Everything here is one system call
-// after another, in the order that matters (see each comment).
+// after another, in the order that matters (see each comment). Signals come blocked, and none of
+// them ignored, since that would survive into the program: the keeper sees to both.
 #include <linux/sched.h>
 
 #include "runtime/enter/enter.h"
+#include "runtime/enter/start.h"
 
 namespace keepwell {
 namespace {
 
 constexpr long kDumpable = 4;  // PR_SET_DUMPABLE
-constexpr int kSignals = 64;
 // Started by anything but a keeper, say as the interpreter of `#!/proc/self/exe`: not executable.
 constexpr int kNoRequest = 126;
 constexpr std::uint64_t kUserNamespace = CLONE_NEWUSER;
 
-struct KernelSigaction {
-  void* handler;
-  unsigned long flags;
-  void* restorer;
-  std::uint64_t mask;
-};
 struct KernelRlimit {
   std::uint64_t soft, hard;
 };
@@ -35,16 +30,6 @@ struct SchedAttr {
   std::uint32_t priority;
   std::uint64_t runtime, deadline, period;
 };
-
-// SIG_IGN survives execve: whatever the keeper ignores (SIGPIPE) the program must not.
-void reset_signals() {
-  std::uint64_t all = ~0ull;
-  kernel(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, address(&all), 0, 8);
-  KernelSigaction standard = {};
-  for (int signal = 1; signal <= kSignals; ++signal) {
-    kernel(__NR_rt_sigaction, signal, address(&standard), 0, 8);  // KILL and STOP: EINVAL
-  }
-}
 
 // The page with the slot that gets the clone's pid. Not inherited by the clone.
 std::uint32_t* map_report(long fd, long slot) {
@@ -205,10 +190,9 @@ void close_descriptors(const Plan& plan) {
 
 }  // namespace
 
-[[noreturn]] void run(long argc, char** argv) {
+[[noreturn]] void start_program(long argc, char** argv) {
   if (argc != 3) exit_process(kNoRequest);
   kernel(__NR_prctl, kDumpable, 0);
-  reset_signals();
   long report_fd = parse_number(argv[1]);
   long slot = parse_number(argv[2]);
   if (report_fd < kPlanFirstFreeFd || slot < 0) exit_process(kNoRequest);
@@ -236,15 +220,3 @@ void close_descriptors(const Plan& plan) {
 }
 
 }  // namespace keepwell
-
-// The kernel enters here: argc, then argv, on the stack.
-extern "C" [[noreturn, gnu::used]] void keepwell_enter(long* stack) {
-  keepwell::run(stack[0], reinterpret_cast<char**>(stack + 1));
-}
-
-#if defined(__x86_64__)
-asm(".globl _start\n_start:\n xor %ebp, %ebp\n mov %rsp, %rdi\n and $-16, %rsp\n"
-    " call keepwell_enter\n");
-#else
-asm(".globl _start\n_start:\n mov x29, #0\n mov x0, sp\n bl keepwell_enter\n");
-#endif

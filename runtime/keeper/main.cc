@@ -89,6 +89,9 @@ int main(int argc, char** argv) {
   sigset_t all;
   sigfillset(&all);
   sigprocmask(SIG_SETMASK, &all, nullptr);
+  // What whoever started us had ignored (nohup, a shell's &) must not be ignored by what we start:
+  // that survives every exec. We ourselves lose nothing, as all are blocked.
+  for (int number = 1; number < NSIG; ++number) std::signal(number, SIG_DFL);
   keepwell::Keeper keeper(std::move(options));
   return keeper.run(std::move(state));
 }

@@ -77,7 +77,7 @@ constexpr const char* kReadonlyPaths[] = {"/proc/bus", "/proc/fs", "/proc/irq", 
 constexpr const char* kDefaultPath =
     "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 constexpr const char* kInitPath =
-    "/sbin/keepwell-init";  // where `init: true` finds its reaper inside
+    "/sbin/docker-init";  // where `init: true` puts its reaper, as Docker does
 
 // With host_capabilities unknown (empty), all names are taken.
 std::set<std::string> all_capabilities(const std::set<std::string>& host) {
@@ -130,7 +130,10 @@ json mounts(const ServiceSpec& spec, const BundlePlan& plan) {
       all.push_back(
           bind_mount(plan.etc_dir + "/" + file, std::string("/etc/") + file,
                      spec.read_only ? std::vector<std::string>{"ro"} : std::vector<std::string>{}));
-  if (spec.init && !plan.init.empty()) all.push_back(bind_mount(plan.init, kInitPath, {"ro"}));
+  // `exec`: the data directory may be mounted without it.
+  if (spec.init) {
+    all.push_back(bind_mount(plan.init, kInitPath, {"ro", "exec", "nosuid", "nodev"}));
+  }
   return all;
 }
 
@@ -159,7 +162,7 @@ json rlimits(const ServiceSpec& spec, const BundlePlan& plan) {
 json process(const ServiceSpec& spec, const BundlePlan& plan,
              const std::set<std::string>& capabilities) {
   std::vector<std::string> argv = spec.argv();
-  if (spec.init && !plan.init.empty()) argv.insert(argv.begin(), {kInitPath, "--"});
+  if (spec.init) argv.insert(argv.begin(), {kInitPath, "--"});
   json user = {{"uid", plan.uid}, {"gid", plan.gid}};
   if (!plan.groups.empty()) user["additionalGids"] = plan.groups;
   // As execve does, other users than root get no capability but may regain those of the bounding

@@ -30,7 +30,7 @@ struct BundlePlan {
   bool limit_swap = false;                  // the host counts swap
   std::string seccomp_profile;              // text of the file that spec.seccomp names
   std::vector<std::string> device_nodes;    // for privileged: paths of device nodes under /dev
-  std::string init;                         // host path of a static reaper, for spec.init
+  std::string init;                         // REQUIRED with spec.init: host path of keepwell-init
 };
 
 // The hostname inside.

@@ -220,7 +220,32 @@ class Keepwell:
         mounts = [line.split()[4] for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines()]
         for mount in sorted((m for m in mounts if m.startswith(f"{self.dir}/")), reverse=True):
             subprocess.run(["umount", "-l", mount], capture_output=True, check=False)
+        self.remove_cgroups()
         shutil.rmtree(self.dir, ignore_errors=True)
+
+    def cgroups(self):
+        """Its own cgroup (runtime/cgroup_layout.cc names it by the run directory) in every hierarchy that has it."""
+        number = 2166136261
+        for byte in str(self.run_dir).encode():
+            number = ((number ^ byte) * 16777619) & 0xffffffff
+        top = pathlib.Path("/sys/fs/cgroup")
+        return [*top.glob(f"keepwell-{number:08x}"), *top.glob(f"*/keepwell-{number:08x}")]
+
+    def remove_cgroups(self):
+        """What a clean stop has removed; a killed keepwell leaves it, with whatever still runs in there."""
+        for _ in range(100):
+            left = self.cgroups()
+            if not left:
+                return
+            for root in left:
+                for path, _, files in os.walk(root, topdown=False):
+                    try:
+                        if "cgroup.kill" in files:
+                            pathlib.Path(path, "cgroup.kill").write_text("1")
+                        os.rmdir(path)
+                    except OSError:
+                        pass  # somebody is dying in there
+            time.sleep(0.02)
 
     def __enter__(self):
         return self

@@ -104,6 +104,15 @@ class Ends(unittest.TestCase):
             self.assertEqual(kw.pid("web"), pid)
             self.assertEqual(kw.inspect("web")["RestartCount"], 0)
 
+    def test_nothing_is_left_of_a_clean_stop(self):
+        with e2e.Keepwell({"services": {"web": e2e.process("exec sleep 1000", healthcheck={
+                "test": ["CMD", "true"], "interval": "100ms"})}}) as kw:
+            kw.wait_health("web", "healthy")
+            if not kw.cgroups():
+                self.skipTest("no cgroups can be made here")
+            self.assertEqual(kw.stop(), 0)
+            self.assertEqual(kw.cgroups(), [])
+
     def test_what_a_new_run_starts_again(self):
         with e2e.Keepwell({"services": {
             "web": e2e.process("exec sleep 1000", restart="unless-stopped"),

@@ -83,9 +83,11 @@ void Checkers::check_counted(const Step& step, const ContainerStatus& after,
     complain(after, "a fault of our own was counted");
   }
   if (ended.how == ProbeEnded::How::killed) {
-    const Duration allowed = probe.started ? probe.check->timeout : seconds(30);
-    const Instant from = probe.started.value_or(probe.ordered);
-    if (!probe.kill_asked || *probe.kill_asked - from < allowed) {
+    Instant due = probe.ordered + seconds(30);
+    if (probe.entered) due = std::min(due, *probe.entered + probe.check->timeout);
+    const Instant killed = probe.kill_asked.value_or(Instant{});
+    if (probe.started && *probe.started <= killed) due = *probe.started + probe.check->timeout;
+    if (killed < due) {
       complain(after, "a probe was killed before its time, and counted");
     }
   }

@@ -83,6 +83,11 @@ std::optional<EngineEvent> FakeEngine::deliver(EngineEvent event) {
     ended_probe_ = probe->second;
     probes_.erase(probe);
   }
+  if (const auto* entered = std::get_if<ProbeEntered>(&event)) {
+    const auto probe = probes_.find(entered->probe);
+    if (probe == probes_.end()) return std::nullopt;
+    probe->second.entered = now_.mono;
+  }
   if (const auto* started = std::get_if<ProbeStarted>(&event)) {
     const auto probe = probes_.find(started->probe);
     if (probe == probes_.end()) return std::nullopt;
@@ -96,10 +101,13 @@ std::optional<EngineEvent> FakeEngine::apply(Happening& happening) {
   if (happening.kind == Kind::report) {
     return for_this_agent ? deliver(std::move(happening.event.front())) : std::nullopt;
   }
-  if (happening.kind == Kind::probe_starts || happening.kind == Kind::probe_ends) {
+  if (happening.kind == Kind::probe_enters || happening.kind == Kind::probe_starts ||
+      happening.kind == Kind::probe_ends) {
     if (!for_this_agent || !probes_.contains(happening.probe)) return std::nullopt;
     if (happening.kind == Kind::probe_ends) {
       report(std::move(happening.end));
+    } else if (happening.kind == Kind::probe_enters) {
+      report(ProbeEntered{.probe = happening.probe, .at = {}, .at_wall = {}});
     } else {
       report(ProbeStarted{.probe = happening.probe, .at = {}, .at_wall = {}});
     }
@@ -351,6 +359,7 @@ void FakeEngine::start_probe(const ProbeOrder& order) {
   const Probe& probe = probes_[order.id] = Probe{.container = order.container,
                                                  .check = order.check,
                                                  .ordered = now_.mono,
+                                                 .entered = {},
                                                  .started = {},
                                                  .kill_asked = {}};
   const Host* host = running(order.container);
@@ -379,7 +388,18 @@ void FakeEngine::plan_probe(ProbeId id, const Probe& probe, const Host& host) {
     end.error = end.output;
     return end_probe_at(id, start, std::move(end));
   }
+  if (random_.chance(faults_.probe_orphans)) {
+    end.orphans = static_cast<std::uint64_t>(random_.between(1, 3));
+  }
   if (random_.chance(faults_.probe_never_starts)) return;
+  const bool stopped = random_.chance(faults_.probe_stopped);
+  if (stopped || random_.chance(0.3)) {
+    Happening enters;
+    enters.kind = Kind::probe_enters;
+    enters.probe = id;
+    happen(std::move(enters), start / 2);
+  }
+  if (stopped) return;
   Happening starts;
   starts.kind = Kind::probe_starts;
   starts.probe = id;

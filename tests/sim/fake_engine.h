@@ -47,7 +47,7 @@ class FakeEngine final : public Engine {
     ContainerRef container;
     std::shared_ptr<const CheckSpec> check;
     Instant ordered{};
-    std::optional<Instant> started;  // as told
+    std::optional<Instant> entered, started;  // as told
     std::optional<Instant> kill_asked;
   };
 
@@ -79,7 +79,7 @@ class FakeEngine final : public Engine {
   void kill_probe(ProbeId probe) override;
 
  private:
-  enum class Kind { come_up, exit, freeze, thaw, probe_starts, probe_ends, report };
+  enum class Kind { come_up, exit, freeze, thaw, probe_enters, probe_starts, probe_ends, report };
   struct Happening {
     Instant at{};
     std::uint64_t number = 0;

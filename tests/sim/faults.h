@@ -21,6 +21,8 @@ struct Faults {
   double probe_says_starting = 0;
   double probe_cannot_start = 0;
   double probe_never_starts = 0;
+  double probe_stopped = 0;         // the container holds its process up before its program runs
+  double probe_orphans = 0;         // zombies of the last one are found
   double probe_ends_as_killed = 0;  // it ends by itself while the kill is on its way
 
   // Of the engine and the machine.
@@ -55,6 +57,8 @@ struct Faults {
     pick(faults.probe_says_starting, 0.3);
     pick(faults.probe_cannot_start, 0.1);
     pick(faults.probe_never_starts, 0.05);
+    pick(faults.probe_stopped, 0.05);
+    pick(faults.probe_orphans, 0.3);
     pick(faults.probe_ends_as_killed, 0.5);
     pick(faults.our_fault, 0.3);
     pick(faults.slow_kill, 0.2);

@@ -38,6 +38,9 @@ std::string words(const ContainerResumed& event) {
   return "resumed " + short_ref(event.container) + " " + event.error;
 }
 std::string words(const ContainerOom& event) { return "oom " + short_ref(event.container); }
+std::string words(const ProbeEntered& event) {
+  return "probe entered " + std::to_string(event.probe);
+}
 std::string words(const ProbeStarted& event) {
   return "probe started " + std::to_string(event.probe);
 }

@@ -105,6 +105,58 @@ TEST_CASE("a probe that does not come to run fails after thirty seconds") {
   CHECK(check_of(bench).status == Health::unhealthy);
 }
 
+TEST_CASE("a probe that is held up inside the container fails at its own timeout") {
+  Bench bench = watched(RestartPolicy::no);
+  bring_up(bench);
+  const ProbeId id = next_probe(bench);
+  bench.wait(seconds(3));
+  bench.give(EngineEvent(ProbeEntered{id, bench.now.mono, bench.now.wall}));
+  bench.wait(milliseconds(999));
+  CHECK(bench.count<KillProbe>() == 0);
+  bench.wait(milliseconds(1));
+  REQUIRE(bench.count<KillProbe>() == 1);
+  bench.give(EngineEvent(ProbeEntered{id, bench.now.mono, bench.now.wall}));  // changes nothing now
+  bench.probe_ended(id, 137, How::killed);
+  CHECK(check_of(bench).log.back().outcome == ProbeOutcome::start_failed);
+  CHECK(check_of(bench).status == Health::unhealthy);
+
+  // One that goes on has its whole timeout for its program.
+  const ProbeId other = next_probe(bench);
+  bench.give(EngineEvent(ProbeEntered{other, bench.now.mono, bench.now.wall}));
+  bench.wait(milliseconds(900));
+  bench.probe_started(other);
+  bench.wait(milliseconds(900));
+  CHECK(bench.count<KillProbe>() == 0);
+  bench.probe_ended(other, 0);
+  CHECK(check_of(bench).status == Health::healthy);
+}
+
+TEST_CASE("an entered probe with a long timeout is still bounded by the guard") {
+  Bench bench = watched(RestartPolicy::no);
+  spec_of(bench).timeout = seconds(300);
+  bring_up(bench);
+  const ProbeId id = next_probe(bench);
+  bench.give(EngineEvent(ProbeEntered{id, bench.now.mono, bench.now.wall}));
+  bench.wait(milliseconds(29'999));
+  CHECK(bench.count<KillProbe>() == 0);
+  bench.wait(milliseconds(1));
+  CHECK(bench.count<KillProbe>() == 1);
+}
+
+TEST_CASE("orphans are counted whatever the result says") {
+  Bench bench = watched(RestartPolicy::no);
+  bring_up(bench);
+  ProbeEnded event;
+  event.probe = next_probe(bench);
+  event.orphans = 2;
+  bench.give(EngineEvent(event));
+  event.probe = next_probe(bench);
+  event.how = How::our_fault;
+  event.orphans = 3;
+  bench.give(EngineEvent(event));
+  CHECK(check_of(bench).orphans_total == 5);
+}
+
 TEST_CASE("a program that is not there is an ordinary failure with its error as output") {
   Bench bench = watched(RestartPolicy::no);
   bring_up(bench);

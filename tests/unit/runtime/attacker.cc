@@ -1,6 +1,11 @@
 // What a container's root may try against those who enter it; static, run inside by the tests.
 //   attacker sniff SECONDS   looks into every process that is still keepwell-enter: its memory, its
 //                            descriptors, its environment, by ptrace. Prints what it got hold of.
+//   attacker pry SECONDS SECRET  with CAP_SYS_PTRACE everything of such a process can be read:
+//   prints
+//                            how many were, the highest of their descriptors, how many of those
+//                            lead to a directory or a file, how many mappings are of foreign files,
+//                            and how often SECRET was found in their memory and environment.
 //   attacker stop SECONDS    SIGSTOPs everything, all the time.
 //   attacker bomb            forks without end.
 #include <dirent.h>
@@ -71,6 +76,81 @@ void sniff_all(time_t until) {
          hits.memory, hits.descriptors, hits.environment, hits.cwd, hits.ptrace);
 }
 
+struct Loot {
+  long seen = 0, foreign_files = 0, foreign_mappings = 0, secrets = 0;
+  int highest = -1;
+};
+
+bool starts_with(const char* text, const char* with) {
+  return strncmp(text, with, strlen(with)) == 0;
+}
+
+// Pipes, /dev/null, and the memory that the plan comes in.
+bool harmless(const char* target) {
+  return starts_with(target, "pipe:") || starts_with(target, "socket:") ||
+         strcmp(target, "/dev/null") == 0 || starts_with(target, "/memfd:keepwell-plan");
+}
+
+bool own_mapping(const char* name) {
+  return *name == '\0' || *name == '[' || starts_with(name, "/memfd:enter") ||
+         starts_with(name, "/memfd:keepwell-plan");
+}
+
+long count_in(int memory, unsigned long from, unsigned long to, const std::string& secret) {
+  std::string bytes(to - from, '\0');
+  ssize_t got = pread(memory, bytes.data(), bytes.size(), static_cast<off_t>(from));
+  if (got <= 0) return 0;
+  bytes.resize(static_cast<std::size_t>(got));
+  return bytes.find(secret) != std::string::npos ? 1 : 0;
+}
+
+// What is found counts only if the process was still entering afterwards.
+void pry(int pid, const std::string& secret, Loot& loot) {
+  Loot mine = loot;
+  ++mine.seen;
+  DIR* fds = opendir(of(pid, "fd").c_str());
+  while (const dirent* entry = fds != nullptr ? readdir(fds) : nullptr) {
+    if (entry->d_name[0] == '.') continue;
+    char target[256] = {};
+    if (readlink(of(pid, ("fd/" + std::string(entry->d_name)).c_str()).c_str(), target, 255) <= 0)
+      continue;
+    if (atoi(entry->d_name) > mine.highest) mine.highest = atoi(entry->d_name);
+    if (!harmless(target)) ++mine.foreign_files;
+  }
+  if (fds != nullptr) closedir(fds);
+  int memory = open(of(pid, "mem").c_str(), O_RDONLY);
+  FILE* maps = fopen(of(pid, "maps").c_str(), "r");
+  char line[512];
+  while (maps != nullptr && fgets(line, sizeof(line), maps) != nullptr) {
+    unsigned long from = 0, to = 0;
+    char mode[8] = {}, name[256] = {};
+    if (sscanf(line, "%lx-%lx %7s %*s %*s %*s %255[^\n]", &from, &to, mode, name) < 3) continue;
+    if (!own_mapping(name)) ++mine.foreign_mappings;
+    if (mode[0] == 'r' && to - from <= 1 << 20) mine.secrets += count_in(memory, from, to, secret);
+  }
+  if (maps != nullptr) fclose(maps);
+  if (memory >= 0) close(memory);
+  int environment = open(of(pid, "environ").c_str(), O_RDONLY);
+  mine.secrets += count_in(environment, 0, 4096, secret);
+  if (environment >= 0) close(environment);
+  if (is_entering(pid)) loot = mine;
+}
+
+void pry_all(time_t until, const std::string& secret) {
+  Loot loot;
+  int self = getpid();
+  while (time(nullptr) < until) {
+    DIR* proc = opendir("/proc");
+    while (const dirent* entry = proc != nullptr ? readdir(proc) : nullptr) {
+      int pid = atoi(entry->d_name);
+      if (pid > 1 && pid != self && is_entering(pid)) pry(pid, secret, loot);
+    }
+    if (proc != nullptr) closedir(proc);
+  }
+  printf("seen %ld highest %d files %ld mappings %ld secrets %ld\n", loot.seen, loot.highest,
+         loot.foreign_files, loot.foreign_mappings, loot.secrets);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -78,6 +158,8 @@ int main(int argc, char** argv) {
   time_t until = time(nullptr) + (argc > 2 ? atoi(argv[2]) : 0);
   if (strcmp(argv[1], "sniff") == 0) {
     sniff_all(until);
+  } else if (strcmp(argv[1], "pry") == 0 && argc > 3) {
+    pry_all(until, argv[3]);
   } else if (strcmp(argv[1], "stop") == 0) {
     while (time(nullptr) < until) kill(-1, SIGSTOP);
   } else if (strcmp(argv[1], "bomb") == 0) {

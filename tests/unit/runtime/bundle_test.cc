@@ -61,6 +61,19 @@ TEST_CASE("the config of a plain service is docker run's") {
   check_golden("bundle_plain.json", made.dump(2) + "\n");
 }
 
+TEST_CASE("with init a reaper of ours is the first process") {
+  ServiceSpec spec = service();
+  spec.init = true;
+  BundlePlan with = plan();
+  with.init = "/data/containers/x/init";
+  json made = config(spec, with);
+  CHECK(made["process"]["args"] == json{"/sbin/docker-init", "--", "/bin/server", "--port", "80"});
+  const json& mount = made["mounts"].back();
+  CHECK(mount["source"] == "/data/containers/x/init");
+  CHECK(mount["destination"] == "/sbin/docker-init");
+  CHECK(holds(mount["options"], "ro"));
+}
+
 TEST_CASE("the config shows every launch setting") {
   ServiceSpec spec = service();
   spec.entrypoint = std::vector<std::string>{"/entry"};

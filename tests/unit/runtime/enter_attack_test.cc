@@ -109,11 +109,30 @@ std::size_t descriptors_open() {
 
 }  // namespace
 
-TEST_CASE("attack: looking into a process that is entering") {
-  if (!can_make_containers()) return;
-  Container container({}, bring_attacker);
-  Background sniffer(container, {"attacker", "sniff", "4"});
-  auto end = Clock::now() + std::chrono::milliseconds(3500);
+namespace {
+
+void in_user_namespace(nlohmann::json& config) {
+  config["linux"]["namespaces"].push_back({{"type", "user"}});
+  nlohmann::json map = {{{"containerID", 0}, {"hostID", 100000}, {"size", 65536}}};
+  config["linux"]["uidMappings"] = map;
+  config["linux"]["gidMappings"] = map;
+  config["process"].erase("oomScoreAdj");
+}
+
+void unprivileged(nlohmann::json& config) {
+  config["process"]["user"] = {{"uid", 1000}, {"gid", 1001}};
+  for (const char* set : {"bounding", "effective", "permitted"}) {
+    config["process"]["capabilities"][set] = nlohmann::json::array();
+  }
+}
+
+void sniff(const Tweak& tweak) {
+  Container container(tweak, [](const std::string& root) {
+    bring_attacker(root);
+    run_command("chmod 755 " + root + "/..");
+  });
+  Background sniffer(container, {"attacker", "sniff", "3"});
+  auto end = Clock::now() + std::chrono::milliseconds(2500);
   int execs = 0;
   for (; Clock::now() < end; ++execs) {
     Outcome outcome = container.exec({.argv = {"/bin/true"}});
@@ -132,6 +151,51 @@ TEST_CASE("attack: looking into a process that is entering") {
   CHECK(environment == 0);
   CHECK(cwd == 0);
   CHECK(ptrace == 0);
+}
+
+}  // namespace
+
+TEST_CASE("attack: looking into a process that is entering") {
+  if (!can_make_containers()) return;
+  struct Fixture {
+    const char* name;
+    Tweak tweak;
+  };
+  const Fixture fixtures[] = {{"A: root with the default capabilities", {}},
+                              {"C: a user namespace", in_user_namespace},
+                              {"E: unprivileged", unprivileged}};
+  for (const Fixture& fixture : fixtures) {
+    CAPTURE(fixture.name);
+    sniff(fixture.tweak);
+  }
+}
+
+TEST_CASE("attack: what CAP_SYS_PTRACE sees of a process that is entering") {
+  if (!can_make_containers()) return;
+  const std::string secret = "what-the-keeper-knows-4711";
+  ::setenv("KEEPWELL_TEST_SECRET", secret.c_str(), 1);  // in our memory and our environment
+  Container container(
+      [](nlohmann::json& config) {
+        for (const char* set : {"bounding", "effective", "permitted"}) {
+          config["process"]["capabilities"][set].push_back("CAP_SYS_PTRACE");
+        }
+      },
+      bring_attacker);
+  Background prier(container, {"attacker", "pry", "4", secret.substr(0, 15)});
+  auto end = Clock::now() + std::chrono::milliseconds(3500);
+  while (Clock::now() < end) REQUIRE_FALSE(container.exec({.argv = {"/bin/true"}}).failure);
+  std::string said = prier.finish();
+  ::unsetenv("KEEPWELL_TEST_SECRET");
+  CAPTURE(said);
+  long seen = 0, files = 1, mappings = 1, secrets = 1;
+  int highest = 99;
+  REQUIRE(std::sscanf(said.c_str(), "seen %ld highest %d files %ld mappings %ld secrets %ld", &seen,
+                      &highest, &files, &mappings, &secrets) == 5);
+  CHECK(seen > 0);
+  CHECK(highest <= kStatusFd);  // its stdio, and the pipe by which it says that it failed
+  CHECK(files == 0);
+  CHECK(mappings == 0);
+  CHECK(secrets == 0);
 }
 
 TEST_CASE("attack: SIGSTOP to everything that enters does not hold up the keeper") {

@@ -1,4 +1,5 @@
-// The same program in the same container, once by `runc exec --process`, once by keepwell-enter:
+// The same program in the same container, once by `runc exec --process` (or crun's, see oracle()),
+// once by keepwell-enter:
 // what it can learn about itself must be equal, line by line. The differences that are meant are
 // listed in kMeant, each with its reason; anything else fails.
 #include <map>
@@ -14,14 +15,20 @@ using nlohmann::json;
 namespace {
 
 struct Meant {
+  const char* oracle;
   const char* prefix;
   const char* why;
 };
-// runc 1.1 in both; a newer runc has fewer of them.
+// Of runc 1.1 and crun 1.8; newer ones have fewer of them.
 constexpr Meant kMeant[] = {
-    {"status: Umask", "runc before 1.2 ignores user.umask of an exec"},
-    {"limits: Max open files", "a runc built by Go 1.19 or later may leave the soft limit raised"},
-    {"cgroup: 0::", "runc before 1.2 leaves an exec out of the v2 tree of a hybrid host"},
+    {"runc", "status: Umask", "runc before 1.2 ignores user.umask of an exec"},
+    {"runc", "limits: Max open files", "one built by Go 1.19 or later may leave the limit raised"},
+    {"runc", "cgroup: 0::", "before 1.2 it leaves an exec out of the v2 tree of a hybrid host"},
+    {"crun", "oom_score_adj", "crun's exec keeps its caller's"},
+    {"crun", "session_leader", "crun before 1.9 makes its intermediate process the leader"},
+    {"crun", "group_leader", "the same"},
+    {"crun", "session_keyring", "crun's exec keeps its caller's keyring"},
+    {"crun", "fd: ", "crun hands its caller's descriptors on as they are"},
 };
 
 std::string dump_program() {
@@ -36,13 +43,14 @@ std::multiset<std::string> lines_of(const std::string& text) {
 }
 
 bool is_meant(const std::string& line) {
-  return std::any_of(std::begin(kMeant), std::end(kMeant),
-                     [&](const Meant& meant) { return line.rfind(meant.prefix, 0) == 0; });
+  return std::any_of(std::begin(kMeant), std::end(kMeant), [&](const Meant& meant) {
+    return oracle() == meant.oracle && line.rfind(meant.prefix, 0) == 0;
+  });
 }
 
 // Every line that only one of the two has, and that is not meant.
-std::string difference(const std::string& oracle, const std::string& native) {
-  std::multiset<std::string> ours = lines_of(native), theirs = lines_of(oracle);
+std::string difference(const std::string& by_runtime, const std::string& native) {
+  std::multiset<std::string> ours = lines_of(native), theirs = lines_of(by_runtime);
   std::string text;
   for (const std::string& line : theirs) {
     if (ours.count(line) != theirs.count(line) && !is_meant(line)) text += "- " + line + "\n";
@@ -178,13 +186,20 @@ std::string run_oracle(const Container& container) {
 
 }  // namespace
 
-TEST_CASE("runc exec and keepwell-enter give a program the same, field by field") {
+TEST_CASE("the runtime's exec and keepwell-enter give a program the same, field by field") {
   if (!can_make_containers()) return;
   Result<CgroupLayout> layout = detect_cgroup_layout();
   REQUIRE(layout);
   CHECK(std::size(kCases) >= 10);
+  // A v2 tree as on a hybrid host has no controllers, so no runtime can set limits through it.
+  bool limits = layout->kind != CgroupKind::v2 ||
+                !slurp(layout->unified_mount + "/cgroup.controllers").empty();
   for (const Case& each : kCases) {
     DYNAMIC_SECTION(each.name) {
+      if (!limits && each.name == std::string("limits of its cgroup")) {
+        WARN("SKIPPED: this cgroup v2 tree has no controllers, so there are no limits");
+        continue;
+      }
       Container container(each.tweak, [](const std::string& root) {
         std::filesystem::copy_file(dump_program(), root + "/dump");
         run_command("chmod 755 " + root + "/.. && chmod 700 " + root +
@@ -197,20 +212,20 @@ TEST_CASE("runc exec and keepwell-enter give a program the same, field by field"
       Result<std::vector<UniqueFd>> cgroups = open_payload_cgroups(*layout, container.pid());
       REQUIRE(cgroups);
       for (const UniqueFd& fd : *cgroups) container.cgroup_procs.push_back(fd.get());
-      std::string oracle = run_oracle(container);
+      std::string by_runtime = run_oracle(container);
       Outcome native = container.exec({.argv = {"/dump", "one", "two words"}});
       if (native.failure) {
         FAIL(explain_enter_failure(*native.failure, container.base(), {.argv = {"/dump"}}).text);
       }
-      CHECK_THAT(oracle, ContainsSubstring("ns: time"));  // it ran to its end
+      CHECK_THAT(by_runtime, ContainsSubstring("ns: time"));  // it ran to its end
       if (container.config()["linux"].contains("uidMappings")) {
         // Neither may find the ring of the container's init there: each exec has one of its own.
-        for (std::string* text : {&oracle, &native.output}) {
+        for (std::string* text : {&by_runtime, &native.output}) {
           std::size_t at = text->find("session_keyring_serial:");
           if (at != std::string::npos) text->erase(at, text->find('\n', at) + 1 - at);
         }
       }
-      std::string differs = difference(oracle, native.output);
+      std::string differs = difference(by_runtime, native.output);
       CHECK(differs == "");
       if (!container.config()["process"]["rlimits"].empty()) {
         const json& files = container.config()["process"]["rlimits"][0];

@@ -70,7 +70,6 @@ TEST_CASE("a program on the host runs in a session of its own and its status is 
 }
 
 TEST_CASE("signals, descriptors and the environment are clean") {
-  ::signal(SIGPIPE, SIG_IGN);
   sigset_t blocked, before;
   sigemptyset(&blocked);
   sigaddset(&blocked, SIGTERM);
@@ -81,7 +80,6 @@ TEST_CASE("signals, descriptors and the environment are clean") {
   Outcome fds = run({"ls", "/proc/self/fd"});
   Outcome env = run({"env"});
   ::sigprocmask(SIG_SETMASK, &before, nullptr);
-  ::signal(SIGPIPE, SIG_DFL);
 
   for (const char* line : {"SigPnd", "SigBlk", "SigIgn", "SigCgt"}) {
     CHECK_THAT(signals.output, ContainsSubstring(std::string(line) + ":\t0000000000000000\n"));
@@ -175,6 +173,35 @@ TEST_CASE("cwd, umask, rlimits and oom_score_adj are those of the plan") {
   CHECK(said.exit_code == 127);
   CHECK(said.text ==
         "chdir to cwd (\"/nope\") set in config.json failed: no such file or directory");
+}
+
+TEST_CASE("a security label that cannot be given is a failed start, never a silent one") {
+  std::string modules = slurp("/sys/kernel/security/lsm");
+  struct Case {
+    const char* module;
+    std::string ExecPlanBase::*field;
+    const char* value;
+  };
+  for (const Case& each :
+       {Case{"selinux", &ExecPlanBase::selinux_label, "no_such_u:no_such_r:no_such_t:s0"},
+        Case{"apparmor", &ExecPlanBase::apparmor_profile, "no-such-profile"}}) {
+    CAPTURE(each.module);
+    ExecPlanBase base = host_base();
+    base.*each.field = each.value;
+    Outcome outcome = run({"true"}, base);
+    REQUIRE(outcome.failure);  // EINVAL without the module, ENOENT or EINVAL with it
+    CHECK(outcome.failure->step == EnterStep::label);
+    CHECK_THAT(report(outcome, {.argv = {"true"}}).text, ContainsSubstring("security label"));
+    if (modules.find(each.module) == std::string::npos) {
+      WARN("SKIPPED: no " << each.module << " here, so that a label is given is not seen");
+      continue;
+    }
+    if (each.module != std::string("apparmor")) continue;
+    base.*each.field = "unconfined";
+    Outcome given = run({"cat", "/proc/self/attr/current"}, base);
+    REQUIRE_FALSE(given.failure);
+    CHECK_THAT(given.output, StartsWith("unconfined"));
+  }
 }
 
 TEST_CASE("a terminal: its master comes by the socket, the program controls it") {

@@ -3,10 +3,12 @@
 #include <poll.h>
 #include <spawn.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdlib>
 #include <fstream>
 #include <map>
 #include <optional>
@@ -57,6 +59,72 @@ TEST_CASE("a spawned process is started, ends, and its status is told", "[keeper
   CHECK(exited->status() == 41);
   CHECK(exited->at.mono <= Loop::now().mono);
   CHECK(exited->rss_bytes_max > 0);
+}
+
+TEST_CASE("what the keeper was made to ignore, what it starts does not", "[keeper]") {
+  signal(SIGPIPE, SIG_IGN);
+  signal(SIGHUP, SIG_IGN);
+  KeeperRig rig;
+  signal(SIGPIPE, SIG_DFL);
+  signal(SIGHUP, SIG_DFL);
+  rig.become_agent();
+  std::optional<ExitRecord> exited;
+  rig.sh("grep -q '^SigIgn:.0000000000000000$' /proc/$$/status", false,
+         {.on_exited = [&](const ExitRecord& exit) { exited = exit; }});
+  REQUIRE(rig.run_until([&] { return exited.has_value(); }));
+  CHECK(exited->status() == 0);
+}
+
+// A process with a number of our choice; 0 where that is taken or not allowed.
+pid_t start_with_pid(pid_t pid) {
+  struct {
+    std::uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid,
+        set_tid_size;
+  } args{};
+  args.exit_signal = SIGCHLD;
+  args.set_tid = reinterpret_cast<std::uint64_t>(&pid);
+  args.set_tid_size = 1;
+  long made = syscall(SYS_clone3, &args, sizeof(args));
+  if (made == 0) {
+    for (;;) pause();
+  }
+  return made > 0 ? static_cast<pid_t>(made) : 0;
+}
+
+TEST_CASE("a number that was used again is never mistaken for the process that had it",
+          "[keeper]") {
+  const char* wanted = std::getenv("KEEPWELL_ATTACK_ROUNDS");
+  const int rounds = wanted != nullptr ? std::atoi(wanted) : 50;  // the document's figure: 1000
+  KeeperRig rig;
+  rig.become_agent();
+  int reused = 0;
+  for (int i = 0; i < rounds; ++i) {
+    UniqueFd pidfd;
+    std::optional<ExitRecord> exited;
+    std::uint64_t ticks = 0;
+    rig.sh("exit 0", false,
+           {.on_started = [&](pid_t, UniqueFd fd) { pidfd = std::move(fd); },
+            .on_exited = [&](const ExitRecord& exit) { exited = exit; }});
+    REQUIRE(rig.run_until([&] { return exited.has_value(); }));
+    pid_t stranger = start_with_pid(exited->pid);
+    if (stranger == 0) continue;
+    ++reused;
+    CHECK(stranger == exited->pid);
+    ticks = start_ticks_of(stranger);
+    // The two ways in which the agent sends signals, and the way in which it takes over processes.
+    CHECK(syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0) == -1);
+    CHECK(syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 4 /* the group */) == -1);
+    bool refused = false;
+    rig.client().claim(
+        {.pid = stranger, .start_ticks = ticks + 1, .durable = false, .kill_cgroup = "", .key = ""},
+        {.on_failed = [&](Error) { refused = true; }});
+    REQUIRE(rig.run_until([&] { return refused; }));
+    int status = 0;
+    CHECK(waitpid(stranger, &status, WNOHANG) == 0);  // it lives
+    kill(stranger, SIGKILL);
+    CHECK(waitpid(stranger, &status, 0) == stranger);
+  }
+  if (reused == 0) WARN("SKIPPED: this host lets nobody choose a pid");
 }
 
 TEST_CASE("death by signal is told as such", "[keeper]") {

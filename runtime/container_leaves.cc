@@ -1,0 +1,81 @@
+// The part of Container that gives cgroups to its probes and exec sessions.
+#include "runtime/container.h"
+
+namespace keepwell {
+
+namespace {
+
+// Removes those that nobody uses and nothing is left in.
+void sweep(std::vector<std::shared_ptr<CgroupLeaf>>& abandoned) {
+  std::erase_if(abandoned, [](const std::shared_ptr<CgroupLeaf>& old) {
+    Result<bool> gone = old->try_remove();
+    return gone && *gone;
+  });
+}
+
+}  // namespace
+
+Result<std::shared_ptr<ProbeLeaf>> Container::take_leaf(const std::string& name) {
+  if (!context_->cgroups) return std::shared_ptr<ProbeLeaf>();
+  Leaf& leaf = run_.leaves[name];
+  if (leaf.taken)
+    return fail(Errc::conflict, "cannot start a probe of " + name + ": the last one has not ended");
+  std::uint64_t orphans = 0;
+  if (leaf.probe && !leaf.clean) {
+    CgroupLeaf& cgroup = leaf.probe->cgroup;
+    Result<CgroupLeaf::Inside> inside = cgroup.inside();
+    if (inside && inside->populated) {
+      (void)cgroup.kill();
+      return fail(Errc::unavailable,
+                  "cannot start a probe of " + name + ": the last one cannot be killed");
+    }
+    if (inside) orphans = static_cast<std::uint64_t>(inside->zombies);
+    if (!inside || orphans > 0) {
+      Result<bool> gone = cgroup.try_remove();
+      if (!gone || !*gone)
+        run_.abandoned.push_back(std::make_shared<CgroupLeaf>(std::move(cgroup)));
+      leaf.probe.reset();
+    }
+  }
+  if (!leaf.probe) {
+    CgroupLimits limits;
+    const ProbeLimits& probe = order_.spec->probe_limits;
+    if (probe.pids > 0) limits.pids = probe.pids;
+    if (probe.memory_bytes > 0) limits.memory_bytes = probe.memory_bytes;
+    Result<CgroupLeaf> made = CgroupLeaf::create(*context_->cgroups, id_,
+                                                 "probe-" + std::to_string(next_leaf_++), limits);
+    if (!made) return fail(made.error());
+    std::vector<int> join = made->join_fds(run_.payload_cgroups);
+    Duration used = made->cpu();
+    leaf.probe = std::make_shared<ProbeLeaf>(ProbeLeaf{std::move(*made), std::move(join), used});
+  }
+  leaf.probe->orphans = orphans;
+  leaf.clean = true;
+  leaf.taken = true;
+  return leaf.probe;
+}
+
+void Container::release_leaf(const std::string& name, const ProbeLeaf* leaf, bool clean) {
+  auto found = run_.leaves.find(name);
+  // It may be of an earlier run of the container.
+  if (found == run_.leaves.end() || found->second.probe.get() != leaf) return;
+  found->second.taken = false;
+  found->second.clean = clean;
+  sweep(run_.abandoned);
+}
+
+std::shared_ptr<ExecLeaves> Container::exec_leaves() {
+  if (!run_.exec_leaves)
+    run_.exec_leaves =
+        std::make_shared<ExecLeaves>(context_->loop, *context_->cgroups, id_, run_.payload_cgroups);
+  return run_.exec_leaves;
+}
+
+std::vector<int> Container::join_fds() const {
+  if (run_.payload) return run_.payload->join_fds({});
+  std::vector<int> fds;
+  for (const UniqueFd& procs : run_.payload_cgroups) fds.push_back(procs.get());
+  return fds;
+}
+
+}  // namespace keepwell
