@@ -1,6 +1,7 @@
 #include "agent/agent.h"
 
 #include <csignal>
+#include <nlohmann/json.hpp>
 #include <random>
 #include <set>
 #include <utility>
@@ -22,10 +23,18 @@
 #include "runtime/listener.h"
 #include "runtime/loop.h"
 #include "runtime/notify.h"
+#include "runtime/state_file.h"
 
 namespace keepwell {
 
 namespace {
+
+// After a change of the API's socket (its mode, its name), and where it cannot be watched.
+constexpr Duration kSocketLook = std::chrono::milliseconds(200);
+constexpr Duration kSocketLookSeldom = std::chrono::seconds(10);
+
+// For the answer to `upgrade` to be on its way before this agent ends.
+constexpr Duration kGiveWay = std::chrono::milliseconds(20);
 
 std::uint64_t random_seed() {
   std::random_device device;
@@ -50,7 +59,10 @@ Agent::Agent(Loop& loop, StateStore store, const std::string& run_dir, ProjectSp
       store_(std::move(store)),
       event_log_(run_dir + "/state"),
       accepted_(std::make_shared<const ProjectSpec>(std::move(project))),
-      watchdog_(loop) {}
+      watchdog_(loop),
+      give_way_(loop),
+      socket_watch_(loop),
+      socket_look_(loop) {}
 
 Agent::~Agent() {
   // Connections and probes refer to the parts below them.
@@ -106,9 +118,9 @@ Status Agent::open_parts(const AgentOptions& options) {
   parts.engine = engine_.get();
   parts.store = &store_;
   parts.events = &events_;
-  parts.event_log = &event_log_;
   parts.stats = &stats_;
-  driver_ = std::make_unique<Driver>(parts, random_seed(), [this] { finish(0); });
+  driver_ = std::make_unique<Driver>(parts, random_seed(),
+                                     [this] { engine_->settle([this] { finish(0); }); });
   return {};
 }
 
@@ -121,10 +133,52 @@ Status Agent::open_server(const AgentOptions& options) {
   stats_.libuv = libuv_version();
   api_ = std::make_unique<ApiServer>(context());
   if (Status served = api_->serve_metrics(std::move(*metrics)); !served) return served;
-  return api_->serve_api(UniqueFd(options.listen_fd));
+  Result<UniqueFd> socket = api_socket(UniqueFd(options.listen_fd));
+  if (!socket) return fail(socket.error());
+  if (Status served = api_->serve_api(std::move(*socket)); !served) return served;
+  watch_socket();
+  return {};
+}
+
+// The keeper's socket, or, where nobody can reach it any more because the run directory was
+// emptied, a new one at its place.
+Result<UniqueFd> Agent::api_socket(UniqueFd inherited) {
+  const std::string path = accepted_->run_dir + "/keepwell.sock";
+  if (somebody_listens(path)) return inherited;
+  if (Status made = make_private_dir(accepted_->run_dir, 0755); !made) return fail(made.error());
+  return listen_unix({.path = path, .group = accepted_->api.group, .mode = accepted_->api.mode});
+}
+
+void Agent::watch_socket() {
+  const std::string path = accepted_->run_dir + "/keepwell.sock";
+  Status watched = socket_watch_.start(
+      path, [this] { socket_look_.start_after(kSocketLook, [this] { socket_changed(); }); });
+  // Not to be watched: looked at now and then.
+  if (!watched) socket_look_.start_after(kSocketLookSeldom, [this] { socket_changed(); });
+}
+
+// Somebody may have emptied the run directory under us: what we keep in it is made anew.
+void Agent::socket_changed() {
+  const std::string path = accepted_->run_dir + "/keepwell.sock";
+  if (somebody_listens(path)) return watch_socket();
+  log_warning(path +
+              " is gone: somebody has emptied the run directory; what keepwell needs there "
+              "is made anew");
+  Result<UniqueFd> socket = api_socket({});
+  Status served = socket ? api_->serve_api(std::move(*socket)) : Status(fail(socket.error()));
+  Status stored = store_.make_dirs();
+  if (stored) stored = store_.save_project(*accepted_);
+  if (stored) stored = event_log_.rewrite(events_.history());
+  if (!served) log_error(served.error().text);
+  if (!stored) log_error(stored.error().text);
+  driver_->save_all();
+  watch_socket();
 }
 
 void Agent::start() {
+  events_.store_with([this](const Event& event) {
+    if (Status kept = event_log_.append(event); !kept) log_error(kept.error().text);
+  });
   std::deque<Event> history = event_log_.load();
   std::uint64_t last = history.empty() ? 0 : history.back().sequence;
   events_.restore(std::move(history), last);
@@ -166,7 +220,7 @@ void Agent::on_signal(int signal) {
 
 void Agent::finish(int exit_code) {
   exit_code_ = exit_code;
-  if (accepted_->on_exit == OnExit::stop) engine_->leave_host();
+  if (accepted_->on_exit == OnExit::stop) engine_->leave_nothing();
   keeper_->stopping(exit_code);
   loop_.stop();
 }
@@ -192,6 +246,9 @@ ApiContext Agent::context() {
   api.not_alive = [] { return std::string(); };
   api.reload = [this](const std::string& body, const std::function<void(Status)>& on_done) {
     reload(body, on_done);
+  };
+  api.upgrade = [this](const std::string& body, const std::function<void(Status)>& on_done) {
+    upgrade(body, on_done);
   };
   api.log_path = [this](const ContainerStatus& status) { return engine_->log_path(status.id); };
   api.sample = [this](const ContainerStatus& status) { return sample(status); };
@@ -260,10 +317,17 @@ std::string Agent::metrics(const std::string& accept, std::string& content_type)
                                 .open_fds = usage.open_fds,
                                 .max_fds = usage.max_fds,
                                 .start_time_seconds = usage.start_time_seconds};
+  stats_.state_write_failures_total = store_.write_failures() + event_log_.write_failures();
   stats_.probe_lateness = driver_->supervisor().probe_lateness();
   MetricsFormat format = metrics_format_for(accept);
   content_type = metrics_content_type(format);
   std::vector<const ContainerStatus*> containers = driver_->supervisor().containers();
+  std::map<std::string, LogCounters> logs;
+  for (const ContainerStatus* container : containers) {
+    if (auto counters = engine_->log_counters(container->id)) logs[container->id] = *counters;
+  }
+  logs_.see(std::move(logs));
+  stats_.log = logs_.totals();
   return render_metrics({.containers = containers, .agent = &stats_, .spec = accepted_->metrics},
                         format);
 }
@@ -295,6 +359,44 @@ Result<ContainerStats> Agent::sample(const ContainerStatus& status) const {
 void Agent::reload(const std::string& body, const std::function<void(Status)>& on_done) {
   Result<ProjectSpec> project = project_from_json(body);
   on_done(project ? accept(std::move(*project)) : refuse(project.error().with("cannot reload")));
+}
+
+// The keeper becomes the new program first, and starts the new agent when this one has ended.
+void Agent::upgrade(const std::string& body, const std::function<void(Status)>& on_done) {
+  nlohmann::json order = nlohmann::json::parse(body, nullptr, false);
+  std::map<std::string, std::string> paths;
+  for (const char* name : {"agent", "keeper", "logger", "enter"}) {
+    const auto path = order.is_object() ? order.find(name) : order.end();
+    if (path == order.end() || !path->is_string()) {
+      return on_done(fail(Errc::invalid, std::string("cannot upgrade: no path of ") + name));
+    }
+    paths[name] = path->get<std::string>();
+    if (Status usable = check_program(paths[name]); !usable) {
+      return on_done(fail(usable.error().with("cannot upgrade")));
+    }
+  }
+  UpgradePaths programs{.keeper = paths["keeper"],
+                        .logger = paths["logger"],
+                        .enter = paths["enter"],
+                        .agent_argv = {paths["agent"], "agent", "--run-dir", accepted_->run_dir,
+                                       "--data-dir", accepted_->data_dir}};
+  log_info("upgrading to " + paths["keeper"] + " and " + paths["agent"]);
+  keeper_->upgrade(programs, [this, on_done](const Status& upgraded) {
+    if (!upgraded) {
+      log_error(upgraded.error().with("cannot upgrade").text);
+      return on_done(fail(upgraded.error().with("cannot upgrade")));
+    }
+    on_done({});
+    give_way_.start_after(kGiveWay, [this] { give_way(); });
+  });
+}
+
+void Agent::give_way() {
+  log_info("giving way to the agent of the new version");
+  driver_->save_all();
+  keeper_->respawn();
+  exit_code_ = 0;
+  loop_.stop();
 }
 
 // SIGHUP: the files of `keepwell run`, read again; nobody waits for the answer but the log.

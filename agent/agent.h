@@ -14,9 +14,11 @@
 #include "agent/cli/commands.h"
 #include "agent/event_bus.h"
 #include "agent/event_log.h"
+#include "agent/log_totals.h"
 #include "agent/state_store.h"
 #include "config/result.h"
 #include "exporters/agent_stats.h"
+#include "runtime/file_watch.h"
 #include "runtime/timer.h"
 #include "runtime/unique_fd.h"
 
@@ -55,6 +57,11 @@ class Agent {
   Result<ContainerStats> sample(const ContainerStatus& status) const;
   void reload(const std::string& body, const std::function<void(Status)>& on_done);
   void reload_from_files();
+  void upgrade(const std::string& body, const std::function<void(Status)>& on_done);
+  void give_way();
+  Result<UniqueFd> api_socket(UniqueFd inherited);
+  void watch_socket();
+  void socket_changed();
   Status accept(ProjectSpec project);
   Status refuse(const Error& error);
 
@@ -63,6 +70,7 @@ class Agent {
   EventLog event_log_;
   EventBus events_;
   AgentStats stats_;
+  LogTotals logs_;
   std::shared_ptr<const ProjectSpec> accepted_;  // what start() configures
   std::map<std::shared_ptr<const ServiceSpec>, std::string> config_hashes_;  // made when asked for
   UniqueFd data_lock_;
@@ -72,6 +80,9 @@ class Agent {
   std::unique_ptr<Driver> driver_;
   std::unique_ptr<ApiServer> api_;
   Timer watchdog_;
+  Timer give_way_;
+  FileWatch socket_watch_;
+  Timer socket_look_;
   int exit_code_ = 0;
 };
 

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "agent/event_bus.h"
-#include "agent/event_log.h"
 #include "agent/log.h"
 #include "agent/state_store.h"
 #include "exporters/duration_stats.h"
@@ -13,6 +12,8 @@
 namespace keepwell {
 
 namespace {
+
+constexpr Duration kSaveAgain = std::chrono::seconds(5);
 
 // What the log says of an event; empty: nothing (probes, and what an API call already says).
 std::string words_for(const Event& event) {
@@ -46,6 +47,7 @@ Driver::Driver(Parts parts, std::uint64_t seed, std::function<void()> on_all_sto
       supervisor_(seed),
       timer_(*parts.loop),
       replies_(*parts.loop),
+      save_again_(*parts.loop),
       on_all_stopped_(std::move(on_all_stopped)) {}
 
 void Driver::restore() {
@@ -54,7 +56,19 @@ void Driver::restore() {
   for (const std::string& problem : problems) log_warning(problem);
   std::vector<Action> actions;
   now_ = Loop::now();
-  supervisor_.restore(std::move(stored), now_, actions);
+  std::vector<ToldEvent> told;
+  for (const Event& event : parts_.events->history()) {
+    told.push_back({event.id, event.name, event.ordinal, event.action});
+  }
+  // Of one whose record is behind the times nobody knows what was told of what it does not say:
+  // better twice than not at all.
+  for (ContainerStatus& status : stored) {
+    if (!parts_.store->is_behind(status.id)) continue;
+    for (const ToldEvent& event : told) {
+      if (event.id == status.id) status.events_told = std::max(status.events_told, event.ordinal);
+    }
+  }
+  supervisor_.restore(std::move(stored), told, now_, actions);
   draining_ = true;
   perform(actions);
   draining_ = false;
@@ -126,7 +140,9 @@ void Driver::act(AdoptContainer& action) {
 
 void Driver::act(SignalContainer& action) {
   Status sent = parts_.engine->signal(action.container, action.signal);
-  if (!sent) log_warning(sent.error().text);
+  if (sent) return;
+  log_warning(sent.error().text);
+  inputs_.push_back(SignalFailed{action.container, action.signal});
 }
 
 void Driver::act(KillContainer& action) { parts_.engine->kill(action.container); }
@@ -139,12 +155,6 @@ void Driver::act(KillProbe& action) { parts_.engine->kill_probe(action.probe); }
 void Driver::act(Emit& action) {
   Event event = parts_.events->publish(std::move(action.event));
   ++parts_.stats->events_total;
-  if (!event.probe) {
-    if (Status kept = parts_.event_log->append(event); !kept) {
-      ++parts_.stats->state_write_failures_total;
-      log_debug(kept.error().text);
-    }
-  }
   std::string words = words_for(event);
   if (!words.empty()) log_container(event.name, words, is_bad_news(event));
 }
@@ -166,9 +176,29 @@ void Driver::act(Save& action) {
   const ContainerStatus* status = supervisor_.find(action.id);
   if (status == nullptr) return;
   if (Status saved = parts_.store->save(*status, action.status, now_.mono); !saved) {
-    log_error(saved.error().text + "; going on without, tried again with the next change");
+    log_error(saved.error().text + "; going on without, tried again every " +
+              std::to_string(kSaveAgain / std::chrono::seconds(1)) + " s");
   }
-  parts_.stats->state_write_failures_total = parts_.store->write_failures();
+  if (!parts_.store->unsaved().empty()) arm_save_again();
+}
+
+void Driver::arm_save_again() {
+  if (!save_again_.armed()) save_again_.start_after(kSaveAgain, [this] { save_again(); });
+}
+
+// What is on disk must not stay behind only because nothing happens to a container any more.
+void Driver::save_again() {
+  (void)parts_.store->make_dirs();  // somebody may have removed them
+  const std::set<std::string> unsaved = parts_.store->unsaved();
+  for (const std::string& id : unsaved) {
+    const ContainerStatus* status = supervisor_.find(id);
+    if (status != nullptr) (void)parts_.store->save(*status, true, Loop::now().mono);
+  }
+  if (parts_.store->unsaved().empty()) {
+    log_info("what could not be stored is stored now");
+  } else {
+    arm_save_again();
+  }
 }
 
 void Driver::act(Forget& action) { parts_.store->forget(action.id); }

@@ -25,7 +25,6 @@
 namespace keepwell {
 
 class EventBus;
-class EventLog;
 class Loop;
 class StateStore;
 
@@ -36,7 +35,6 @@ class Driver {
     Engine* engine = nullptr;
     StateStore* store = nullptr;
     EventBus* events = nullptr;
-    EventLog* event_log = nullptr;
     AgentStats* stats = nullptr;
   };
 
@@ -45,7 +43,8 @@ class Driver {
   Driver(const Driver&) = delete;
   Driver& operator=(const Driver&) = delete;
 
-  // Takes up what the store holds. REQUIRES: called once, before anything is submitted.
+  // Takes up what the store holds, and knows what an earlier agent had told. REQUIRES: called once,
+  // before anything is submitted.
   void restore();
 
   void submit(Input input);
@@ -62,6 +61,8 @@ class Driver {
   void save_all();
 
  private:
+  void arm_save_again();
+  void save_again();
   void drain();
   void perform(std::vector<Action>& actions);
   void arm();
@@ -86,6 +87,7 @@ class Driver {
   Supervisor supervisor_;
   Timer timer_;
   Timer replies_;
+  Timer save_again_;
   std::function<void()> on_all_stopped_;
   std::deque<Input> inputs_;
   bool draining_ = false;

@@ -25,6 +25,7 @@ Event EventBus::publish(Event event) {
   if (!event.probe) {
     history_.push_back(event);
     if (history_.size() > kEventHistoryMax) history_.pop_front();
+    if (store_) store_(event);
   }
   // A listener may subscribe, unsubscribe or publish; so neither the list nor the history is held
   // by reference while it runs.

@@ -34,6 +34,10 @@ class EventBus {
 
   [[nodiscard]] Subscription subscribe(Listener listener);
 
+  // STORE is called with each event that is kept, before anybody is told of it: who is told twice,
+  // by us and by the agent after us, can then see that it is the same.
+  void store_with(std::function<void(const Event&)> store) { store_ = std::move(store); }
+
   // Numbers EVENT, keeps it (but for those of probes, which would push out all others), and tells
   // every listener that was there before the call. Returns it as it was told.
   Event publish(Event event);
@@ -52,6 +56,7 @@ class EventBus {
  private:
   std::list<std::weak_ptr<Listener>> listeners_;
   std::deque<Event> history_;
+  std::function<void(const Event&)> store_;
   std::uint64_t last_sequence_ = 0;
 };
 

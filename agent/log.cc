@@ -4,11 +4,13 @@
 #include <spdlog/logger.h>
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/stdout_sinks.h>
+#include <unistd.h>
 
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "exporters/time_text.h"
+#include "runtime/socket_state.h"
 
 namespace keepwell {
 
@@ -98,7 +100,17 @@ spdlog::logger& logger() {
   return instance;
 }
 
+// A reader who does not read (a stopped terminal, a journal in trouble) costs lines, never the time
+// of the agent.
 void log(spdlog::level::level_enum level, std::string_view text) {
+  static std::uint64_t lost = 0;
+  if (!logger().should_log(level)) return;
+  if (!can_take_a_line(STDERR_FILENO)) {
+    ++lost;
+    return;
+  }
+  if (lost > 0) logger().warn("{} lines of this log were lost: nobody read it", lost);
+  lost = 0;
   logger().log(level, spdlog::string_view_t(text.data(), text.size()));
 }
 

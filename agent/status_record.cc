@@ -163,6 +163,8 @@ void visit_status(V&& visit, S& status) {
   visit("stop_cause", status.stop_cause);
   visit("stop_deadline", status.stop_deadline);
   visit("by_kill", status.by_kill);
+  visit("stop_told", status.stop_told);
+  visit("killed", status.killed);
   visit("start_at_next_run", status.start_at_next_run);
   visit("restart_event_due", status.restart_event_due);
   visit("last_restart_reason", status.last_restart_reason);
@@ -183,6 +185,7 @@ void visit_live(V&& visit, S& status) {
   visit("health", status.health);
   visit("healthy_since", status.healthy_since);
   visit("restart_times", status.restart_times);
+  visit("events_told", status.events_told);
 }
 
 // The highest enumerator of each enum, so that a number from a newer keepwell is refused.

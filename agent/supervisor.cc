@@ -10,8 +10,8 @@ namespace keepwell {
 Supervisor::Supervisor(std::uint64_t seed) : random_state_(seed) {}
 Supervisor::~Supervisor() = default;
 
-void Supervisor::restore(std::vector<ContainerStatus> stored, Now now,
-                         std::vector<Action>& actions) {
+void Supervisor::restore(std::vector<ContainerStatus> stored, const std::vector<ToldEvent>& told,
+                         Now now, std::vector<Action>& actions) {
   KW_CHECK(containers_.empty() && !project_);
   now_ = now;
   actions_ = &actions;
@@ -31,6 +31,7 @@ void Supervisor::restore(std::vector<ContainerStatus> stored, Now now,
     by_service_[container.service()].push_back(&container);
     take_up(container);
   }
+  take_up(told);
   settle();
   actions_ = nullptr;
 }
@@ -52,7 +53,6 @@ void Supervisor::take_up(Container& container) {
     container.order_open = true;
     container.adopting = true;
     container.stop_began = now_.mono;
-    container.killed = status.stop_deadline && *status.stop_deadline <= now_.mono;
     actions_->push_back(AdoptContainer{{.start = {.container = container.ref(),
                                                   .name = status.name,
                                                   .project = status.project,
@@ -68,14 +68,33 @@ void Supervisor::take_up(Container& container) {
   }
 }
 
+void Supervisor::take_up(const std::vector<ToldEvent>& told) {
+  for (const ToldEvent& event : told) {
+    if (Container* container = by_id(event.id)) {
+      if (event.ordinal > container->status.events_told) {
+        container->told[event.ordinal] = event.action;
+      }
+    } else if (event.ordinal == 1 && event.action == "create") {
+      unborn_[event.name] = event.id;
+    } else if (const auto old = unborn_.find(event.name); old != unborn_.end()) {
+      if (old->second == event.id) unborn_.erase(old);  // it lived, and is gone
+    }
+  }
+}
+
 void Supervisor::handle(const Input& input, Now now, std::vector<Action>& actions) {
-  now_ = {.mono = std::max(now_.mono, now.mono), .wall = now.wall};
+  const Instant before = now_.mono;
+  now_ = {.mono = std::max(before, now.mono), .wall = now.wall};
+  unwatched_ = now_.mono - before;
+  const auto first = static_cast<std::ptrdiff_t>(actions.size());
   actions_ = &actions;
   void_late_flights();
   std::visit([this](const auto& what) { on(what); }, input);
   while (const auto due = timers_.pop(now_.mono)) fire(due->key, due->at);
   settle();
   actions_ = nullptr;
+  std::stable_partition(actions.begin() + first, actions.end(),
+                        [](const Action& action) { return std::holds_alternative<Emit>(action); });
 }
 
 void Supervisor::on(const Tick&) {}
@@ -111,7 +130,7 @@ void Supervisor::fire(DueQueue::Key timer_key, Instant due) {
   const std::size_t index = container.check_of_slot(slot);
   if (index == container.checks.size()) return;
   if (timer == Timer::probe) return probe_due(container, index, due);
-  flight_timer_fired(container.checks[index].probe);
+  flight_timer_fired(container.checks[index].probe, due);
 }
 
 // A Tick that comes this much later than it was asked for means that we, or the whole machine, did
@@ -170,8 +189,7 @@ void Supervisor::reply(std::uint64_t request, Status result) {
   actions_->push_back(Reply{.request = request, .result = std::move(result)});
 }
 
-// Valid until the next action; the caller adds attributes.
-Event& Supervisor::emit(const Container& container, std::string action) {
+Event Supervisor::event_of(const Container& container, std::string action) const {
   Event event;
   event.at = now_.wall;
   event.action = std::move(action);
@@ -180,6 +198,22 @@ Event& Supervisor::emit(const Container& container, std::string action) {
   event.project = container.status.project;
   event.replica = container.status.replica;
   event.spec = container.status.spec;
+  return event;
+}
+
+// Valid until the next action; the caller adds attributes. What an earlier agent had told before it
+// died, and had not saved, is not told again: the same facts lead to the same events in the same
+// order. Where they do not, what it had told was another story, and this one is told.
+Event& Supervisor::emit(Container& container, std::string action) {
+  Event event = event_of(container, std::move(action));
+  event.ordinal = ++container.status.events_told;
+  if (const auto same = container.told.find(event.ordinal); same != container.told.end()) {
+    if (same->second == event.action) {
+      container.told.erase(same);
+      return told_already_ = std::move(event);
+    }
+    container.told.clear();
+  }
   actions_->push_back(Emit{std::move(event)});
   return std::get<Emit>(actions_->back()).event;
 }

@@ -11,7 +11,9 @@
 // Three rules hold everywhere:
 //   - What an order relies on is saved before the order is given, and what happened is told before
 //     it is saved. An agent may die between any two actions; the next one is given what was saved
-//     (restore) and goes on without a second copy, a second restart or a lost exit.
+//     (restore) and goes on without a second copy, a second restart or a lost exit. What had been
+//     told and not saved it comes to tell again, and knows by its ordinal not to. (A record is
+//     written as the container is after the whole input; so of one input all events come first.)
 //   - The Engine owes exactly one answer to a start or an adoption (`order_open`). Until it has
 //     come nothing else is asked of the container; what was decided meanwhile is done then.
 //   - An event that names another run of the container, or a probe that is not in flight, is stale
@@ -19,6 +21,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -46,8 +49,16 @@ inline constexpr Duration kProbeStartGuard = std::chrono::seconds(30);
 // waits for it is told.
 inline constexpr Duration kKillPatience = std::chrono::seconds(10);
 
+// A stop whose signal could not be delivered is not given its grace period for nothing (as Docker).
+inline constexpr Duration kUndeliveredPatience = std::chrono::seconds(2);
+
 // We woke up so much later than asked that results say more about us than about the services.
 inline constexpr Duration kLatenessMax = std::chrono::seconds(5);
+
+// A timeout that we notice later than this is not held against the probe at once: its end may be
+// among what we have not heard yet, or the whole machine stood still. It is given the time in which
+// nobody looked, once.
+inline constexpr Duration kLateTimeout = std::chrono::milliseconds(250);
 
 // Files with more checks than this have their first probes spread, over this share of the wait.
 inline constexpr std::size_t kChecksBeforeSpread = 50;
@@ -61,10 +72,11 @@ class Supervisor {
   Supervisor(const Supervisor&) = delete;
   Supervisor& operator=(const Supervisor&) = delete;
 
-  // Takes up what an earlier agent had saved. Containers that had a process are adopted; nothing
-  // is emitted, and nothing is started before the first Configure but what was being started.
-  // REQUIRES: called once, before the first handle().
-  void restore(std::vector<ContainerStatus> stored, Now now, std::vector<Action>& actions);
+  // Takes up what an earlier agent had saved, and TOLD, the events that it had told. Containers
+  // that had a process are adopted; nothing is emitted, and nothing is started before the first
+  // Configure but what was being started. REQUIRES: called once, before the first handle().
+  void restore(std::vector<ContainerStatus> stored, const std::vector<ToldEvent>& told, Now now,
+               std::vector<Action>& actions);
 
   // Takes one input and appends what is to be done, in this order. A NOW
   // that went back is taken as standing still.
@@ -109,6 +121,7 @@ class Supervisor {
   void on(const EngineEvent& event);
   void on(const Shutdown& shutdown);
   void take_up(Container& container);
+  void take_up(const std::vector<ToldEvent>& told);
   void settle();
   void fire(DueQueue::Key key, Instant due);
   void void_late_flights();
@@ -118,7 +131,8 @@ class Supervisor {
   Container* by_id(std::string_view id);
   void save(const Container& container, bool status = true);
   void reply(std::uint64_t request, Status result);
-  Event& emit(const Container& container, std::string action);
+  Event event_of(const Container& container, std::string action) const;
+  Event& emit(Container& container, std::string action);
   std::uint64_t random();
   double random_share();  // 0 to 1
   std::string new_id();
@@ -149,6 +163,7 @@ class Supervisor {
   void on(const ContainerPaused& event);
   void on(const ContainerResumed& event);
   void on(const ContainerOom& event);
+  void on(const SignalFailed& failed);
 
   // supervisor_commands.cc
   void on(const Command& command);
@@ -203,7 +218,7 @@ class Supervisor {
   void on(const ProbeEntered& event);
   void on(const ProbeStarted& event);
   void on(const ProbeEnded& event);
-  void flight_timer_fired(ProbeId id);
+  void flight_timer_fired(ProbeId id, Instant due);
   void answer_probe(CheckRun& run, bool counted);
   static ProbeResult result_of(const Flight& flight, const ProbeEnded& event,
                                const std::string& id);
@@ -215,6 +230,7 @@ class Supervisor {
   void act_on_unhealthy(Container& container, std::size_t index, bool transition);
 
   std::vector<std::unique_ptr<Container>> containers_;
+  std::map<std::string, std::string> unborn_;  // name -> id: told as created, and never saved
   std::unordered_map<std::string_view, Container*> by_id_;  // keys live in the containers
   std::unordered_map<std::uint32_t, Container*> by_serial_;
   std::unordered_map<std::string, std::vector<Container*>> by_service_;
@@ -234,7 +250,9 @@ class Supervisor {
   bool tell_probes_ = true;
 
   Now now_{};
+  Duration unwatched_{0};  // from the last input to this one
   std::vector<Action>* actions_ = nullptr;
+  Event told_already_;  // what emit() returns of an event that is not told again
   std::uint64_t random_state_ = 0;
   std::uint32_t last_serial_ = 0;
   std::uint32_t last_slot_ = 0;

@@ -208,7 +208,7 @@ void Supervisor::kill_by_hand(Container& container) {
   }
   status.stopped_by_hand = status.state == ServiceState::stopping;
   status.stop_deadline = now_.mono;
-  container.killed = false;  // tell of this one too
+  status.killed = false;  // tell of this one too
   save(container);
   changed(container);
   kill_now(container);

@@ -101,8 +101,13 @@ void Supervisor::create(const std::shared_ptr<const ServiceSpec>& spec, int repl
     status.stopped_by_hand = old.stopped_by_hand;
     if (old.started) status.restarts_total[static_cast<std::size_t>(RestartReason::config)]++;
   }
-  status.id = new_id();
   status.name = container_name(*project_, *spec, replica);
+  status.id = new_id();
+  if (const auto told = unborn_.find(status.name); told != unborn_.end()) {
+    status.id = told->second;
+    container.told[1] = "create";
+    unborn_.erase(told);
+  }
   status.project = project_->name;
   status.replica = replica;
   status.spec = spec;

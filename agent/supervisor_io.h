@@ -53,11 +53,27 @@ struct Configure {
   std::shared_ptr<const ProjectSpec> project;
 };
 
+// The order to send this signal had no effect: it could not be delivered.
+struct SignalFailed {
+  ContainerRef container;
+  int signal = 0;
+};
+
 // keepwell is to end: stop everything in reverse order of dependency, then emit Action::AllStopped.
 // Sent twice, the second one kills at once.
 struct Shutdown {};
 
-using Input = std::variant<Tick, EngineEvent, Command, Configure, Shutdown>;
+using Input = std::variant<Tick, EngineEvent, Command, Configure, SignalFailed, Shutdown>;
+
+// ---- what a death of the agent leaves besides the records
+
+// An event that an earlier agent has told, and its place among those of its container.
+struct ToldEvent {
+  std::string id;
+  std::string name;
+  std::uint64_t ordinal = 0;
+  std::string action;
+};
 
 // ---- actions
 

@@ -107,7 +107,7 @@ void Supervisor::begin_run(Container& container, Instant at, WallTime wall) {
   status.starts_total++;
   status.healthy_since.reset();
   container.oom_told = false;
-  container.killed = false;
+  status.killed = false;
   for (std::size_t i = 0; i < container.checks.size(); ++i) {
     container.checks[i].tracker = HealthTracker();
     container.checks[i].acted = false;
@@ -135,6 +135,15 @@ void Supervisor::on(const ContainerStartFailed& event) {
   ContainerStatus& status = container.status;
   const ServiceState state = status.state;
   const bool lost_order = container.adopting && state == ServiceState::starting;
+  const auto told = container.told.find(status.events_told + 1);
+  if (lost_order && told != container.told.end() && told->second == "start") {
+    // It had run, and everybody knows; only how it ended nobody does.
+    return on(ContainerExited{.container = event.container,
+                              .known = false,
+                              .code = 255,
+                              .at = now_.mono,
+                              .at_wall = now_.wall});
+  }
   const bool by_hand = container.start_by_hand;
   container.order_open = false;
   container.adopting = false;

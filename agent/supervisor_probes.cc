@@ -201,11 +201,12 @@ void Supervisor::tell_probe(const Container& container, const CheckSpec& spec, P
                             const char* action, std::optional<int> exit_code) {
   if (!tell_probes_ || spec.kind != ProbeKind::exec) return;
   const bool with_command = !exit_code;
-  Event& event = emit(container, with_command ? std::string(action) + ": " + command_text(spec)
-                                              : std::string(action));
+  Event event = event_of(container, with_command ? std::string(action) + ": " + command_text(spec)
+                                                 : std::string(action));
   event.probe = true;
   event.attributes = {{"execID", exec_id(id)}, {"execType", "healthcheck"}};
   if (exit_code) event.attributes.emplace_back("exitCode", std::to_string(*exit_code));
+  actions_->push_back(Emit{std::move(event)});
 }
 
 std::string Supervisor::exec_id(ProbeId id) const {
@@ -250,11 +251,17 @@ void Supervisor::void_flight(ProbeId id) {
   timers_.set(key(flight.serial, flight.slot, Timer::flight), now_.mono + kKillPatience);
 }
 
-void Supervisor::flight_timer_fired(ProbeId id) {
+void Supervisor::flight_timer_fired(ProbeId id, Instant due) {
   const auto found = flights_.find(id);
   if (found == flights_.end()) return;
   Flight& flight = *found->second;
   if (!flight.voided && !flight.timed_out && !flight.guard_expired) {
+    if (now_.mono - due > kLateTimeout && !std::exchange(flight.postponed, true)) {
+      const Duration more = flight.started ? flight.timeout : kProbeStartGuard;
+      timers_.set(key(flight.serial, flight.slot, Timer::flight),
+                  now_.mono + std::min(more, unwatched_));
+      return;
+    }
     flight.timed_out = flight.started.has_value();
     flight.guard_expired = !flight.timed_out;
   }

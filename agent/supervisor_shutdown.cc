@@ -59,7 +59,7 @@ void Supervisor::advance_shutdown() {
     }
     if (container.status.state == ServiceState::stopping) {
       stopping = true;
-      if (hurry_ && !container.killed && !container.order_open) kill_now(container);
+      if (hurry_ && !container.status.killed && !container.order_open) kill_now(container);
     } else {
       candidates.push_back(&container);
     }

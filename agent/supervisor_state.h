@@ -2,6 +2,7 @@
 // outlive the agent. Included by supervisor*.cc alone.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,7 @@ struct Supervisor::Container {
   ContainerStatus status;
   std::vector<CheckRun> checks;
   std::vector<Waiter> waiters;
+  std::map<std::uint64_t, std::string> told;  // by an earlier agent, and not in what it saved
 
   bool surplus = false;        // the configuration has no place for it
   bool want_start = false;     // to be started as soon as its dependencies are ready
@@ -48,7 +50,6 @@ struct Supervisor::Container {
   bool pausing = false;
   bool resuming = false;
   bool oom_told = false;  // in this run
-  bool killed = false;    // KillContainer was given in this run
 
   // Of the stop in progress.
   int stop_signal = 0;                 // 0: it was an earlier agent that began it
@@ -99,6 +100,7 @@ struct Supervisor::Flight {
   bool timed_out = false;
   bool guard_expired = false;
   bool voided = false;
+  bool postponed = false;  // its timeout was noticed late
 };
 
 }  // namespace keepwell

@@ -28,6 +28,7 @@ void Supervisor::stop(Container& container, ServiceState state, StopCause cause,
   status.state = state;
   status.stop_cause = cause;
   status.by_kill = false;
+  status.stop_told = false;
   const Duration wait = grace.value_or(container.spec().stop_grace_period);
   container.stop_grace = wait < Duration::zero() ? std::nullopt : std::optional(wait);
   container.stop_signal = signal > 0 ? signal : own_stop_signal(container.spec());
@@ -43,14 +44,14 @@ void Supervisor::stop(Container& container, ServiceState state, StopCause cause,
 void Supervisor::send_stop(Container& container) {
   ContainerStatus& status = container.status;
   end_probing(container);
-  const bool continued = container.stop_signal == 0;  // and the earlier agent has told of it
+  const bool continued = container.stop_signal == 0;  // what an earlier agent began
   if (continued) {
     container.stop_signal = own_stop_signal(container.spec());
   } else if (container.stop_grace) {
     status.stop_deadline = now_.mono + *container.stop_grace;
   }
   if (!status.by_kill) {
-    if (!continued) {
+    if (!std::exchange(status.stop_told, true)) {
       emit(container, "kill").attributes = {{"signal", std::to_string(container.stop_signal)}};
     }
     actions_->push_back(SignalContainer{container.ref(), container.stop_signal});
@@ -67,18 +68,17 @@ void Supervisor::send_stop(Container& container) {
 // SIGKILL to all of it; asked again until the engine says that it has ended.
 void Supervisor::kill_now(Container& container) {
   end_probing(container);
-  if (!container.killed) {
+  if (!std::exchange(container.status.killed, true)) {
     if (!container.status.by_kill) container.status.stop_kills_total++;
     emit(container, "kill").attributes = {{"signal", std::to_string(kSigkill)}};
   }
-  container.killed = true;
   actions_->push_back(KillContainer{container.ref()});
   timers_.set(key(container.serial, 0, Timer::stop), now_.mono + kKillPatience);
 }
 
 void Supervisor::stop_timer_fired(Container& container) {
   if (!container.live() || container.order_open) return;
-  if (container.killed) {
+  if (container.status.killed) {
     answer(container, Waiter::kEnded,
            fail(Errc::timed_out, "cannot stop container " + container.status.name +
                                      ": tried to kill container, but did not receive an exit "
@@ -135,6 +135,20 @@ void Supervisor::on(const ContainerOom& event) {
   if (container == nullptr || !container->live() || container->oom_told) return;
   container->oom_told = true;
   emit(*container, "oom");
+}
+
+void Supervisor::on(const SignalFailed& failed) {
+  Container* container = of(failed.container);
+  if (container == nullptr || container->order_open || failed.signal != container->stop_signal) {
+    return;
+  }
+  ContainerStatus& status = container->status;
+  if (status.state != ServiceState::stopping && status.state != ServiceState::restarting) return;
+  const Instant soon = now_.mono + kUndeliveredPatience;
+  if (status.stop_deadline && *status.stop_deadline <= soon) return;
+  status.stop_deadline = soon;
+  save(*container);
+  timers_.set(key(container->serial, 0, Timer::stop), soon);
 }
 
 }  // namespace keepwell

@@ -112,10 +112,13 @@ struct ContainerStatus {
   StopCause stop_cause = StopCause::none;  // in stopping and restarting
   std::optional<Instant> stop_deadline;    // when it is killed; none: never
   bool by_kill = false;                    // ended by `kill`, so that no stop event follows
+  bool stop_told = false;                  // of the stop in progress: its signal was told
+  bool killed = false;                     // KillContainer was given in this run, and told
   bool start_at_next_run = false;          // it was stopped only because keepwell ended
   bool restart_event_due = false;          // the next start is told as a restart
   std::optional<Instant> healthy_since;    // with each probe; for the reset of the backoff
   std::deque<Instant> restart_times;       // with each probe; for restart.limit, oldest first
+  std::uint64_t events_told = 0;           // with each probe; the ordinal of its last event
   std::optional<RestartReason> last_restart_reason;  // of the last automatic or manual restart
   std::optional<WallTime> last_restart;              // when it was decided
   std::string last_restart_detail;             // "healthcheck failed 3 times: ...", "exited with 1"

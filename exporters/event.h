@@ -15,6 +15,7 @@ namespace keepwell {
 
 struct Event {
   std::uint64_t sequence = 0;  // rises by one for each event of an agent, over its restarts
+  std::uint64_t ordinal = 0;   // the same among the events of its container; 0 for a probe's
   WallTime at{};
   std::string action;  // start, die, stop, kill, pause, oom, "health_status: healthy",
                        // "exec_create: ls", ...

@@ -51,6 +51,13 @@ void Container::start(const StartOrder& order) {
   launch();
 }
 
+void Container::discard() {
+  phase_ = Phase::cleaning;
+  context_->when_runtime_known([this, alive = alive_] {
+    if (*alive) clean({});
+  });
+}
+
 void Container::launch() {
   phase_ = Phase::starting;
   kill_wanted_ = false;

@@ -49,8 +49,9 @@ class Container {
   Status signal(int number);
   void kill();
   void freeze(const ContainerRef& ref, bool frozen);
-  // Kills and cleans what is left of a container that no record names. REQUIRES: idle.
-  void discard() { clean({}); }
+  // Kills and cleans what is left of a container that nobody adopts; a start that comes meanwhile
+  // waits. REQUIRES: idle.
+  void discard();
   // Removes everything of it, then calls ON_REMOVED, later. REQUIRES: not running.
   void remove(std::function<void()> on_removed);
 
@@ -62,6 +63,7 @@ class Container {
   // Whether somebody other than us has frozen it.
   bool frozen_from_outside() const;
   bool idle() const { return phase_ == Phase::idle && !queued_; }
+  bool starting() const { return phase_ == Phase::starting; }
 
   // ---- for probes and exec sessions; REQUIRES: running()
   const std::shared_ptr<const ExecPlanBase>& plan_base() const { return run_.base; }

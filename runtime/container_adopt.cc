@@ -1,19 +1,71 @@
 // The part of Container that finds out what became of a container while no agent watched. Three
 // cases:
 //   the keeper is the same     it has the process, or its exit status; nothing was lost
-//   the keeper is a new one    the process is claimed by pid, start time and boot id; if it has
-//   ended, its status is
-//                              unknown unless the kernel still tells
+//   the keeper is a new one    the process is claimed by pid, start time and boot id, or by its
+//                              cgroup where nobody could note those down; if it has ended, its
+//                              status is unknown unless the kernel still tells
 //   it had not come to run     what there is of it is killed; the Supervisor starts it again
 #include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <set>
 
 #include "runtime/container.h"
 #include "runtime/proc_info.h"
 #include "runtime/state_file.h"
 
 namespace keepwell {
+
+namespace {
+
+// Cgroups of the probes and sessions of an agent that has died; those that are still in use, by
+// processes that are being killed, stay until the container ends.
+void remove_stale_leaves(const CgroupRoot& root, const std::string& id) {
+  std::vector<std::string> mounts{root.layout.unified_mount};
+  for (const CgroupV1Mount& mount : root.layout.v1) mounts.push_back(mount.mount);
+  for (const std::string& mount : mounts) {
+    if (mount.empty()) continue;
+    for (const auto& [below, prefix] : {std::pair("", "probe-"), std::pair("/payload", "exec-")}) {
+      std::error_code error;
+      std::filesystem::directory_iterator it(mount + root.path + "/" + id + below, error);
+      for (; !error && it != std::filesystem::directory_iterator(); it.increment(error)) {
+        if (it->path().filename().string().starts_with(prefix)) rmdir(it->path().c_str());
+      }
+    }
+  }
+}
+
+// The first process of a container that had come to run when everybody died, before anybody could
+// note down its pid; none if it had not come so far. Whose it is, its cgroup says.
+pid_t unrecorded_process(const EngineContext& context, const std::string& id, RuntimeKind kind) {
+  if (!context.cgroups) return 0;
+  Result<std::vector<int>> pids = container_pids(*context.cgroups, id);
+  if (!pids) return 0;
+  std::set<int> inside(pids->begin(), pids->end());
+  if (kind == RuntimeKind::oci) {
+    if (!context.runtime) return 0;
+    std::string state = context.runtime->state_root + "/" + id;
+    bool created = access((state + "/state.json").c_str(), F_OK) == 0;
+    bool waits = access((state + "/exec.fifo").c_str(), F_OK) == 0;  // for its `start`
+    Result<std::string> text = read_small_file(context.bundle_dir(id) + "/pid", 64);
+    pid_t pid = text ? std::atoi(text->c_str()) : 0;
+    return created && !waits && inside.contains(pid) ? pid : 0;
+  }
+  pid_t first = 0;
+  std::uint64_t began = UINT64_MAX;
+  for (int pid : inside) {
+    std::optional<ProcStat> stat = read_proc_stat(pid);
+    if (!stat || inside.contains(stat->parent) || stat->start_ticks >= began) continue;
+    first = pid;
+    began = stat->start_ticks;
+  }
+  return first;
+}
+
+}  // namespace
 
 void Container::adopt(const AdoptOrder& order) {
   order_ = order.start;
@@ -96,14 +148,24 @@ Status Container::adopt_running(pid_t pid, UniqueFd pidfd, SpawnId spawn_id) {
           context_->warn(order_.name + ": its terminal is gone: " + master.error().text);
         });
   }
-  Status logs = adopt_log_streams(context_->keeper, log_place(), order_.spec->logging);
-  if (!logs) context_->warn(order_.name + ": " + logs.error().text);
+  if (context_->cgroups) remove_stale_leaves(*context_->cgroups, id_);
   return {};
 }
 
 void Container::adopt_stranger(const AdoptOrder& order) {
-  if (order.pid == 0) return start_failed(128, "its start was cut short by the end of keepwell");
+  if (order.pid == 0) {
+    AdoptOrder found = order;
+    found.pid = unrecorded_process(*context_, id_, order_.spec->runtime);
+    std::optional<ProcStat> stat = read_proc_stat(found.pid);
+    if (found.pid == 0 || !stat || order.boot_id != read_boot_id())
+      return start_failed(128, "its start was cut short by the end of keepwell");
+    found.pid_start_ticks = stat->start_ticks;
+    return adopt_stranger(found);
+  }
   if (order.boot_id != read_boot_id()) return adopt_gone();
+  // Also of one that has ended by now: what it had written is still in its pipes.
+  Status logs = adopt_log_streams(context_->keeper, log_place(), order_.spec->logging);
+  if (!logs) context_->warn(order_.name + ": " + logs.error().text);
   KeeperClient::ClaimOrder claim;
   claim.pid = order.pid;
   claim.start_ticks = order.pid_start_ticks;

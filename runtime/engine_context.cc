@@ -2,16 +2,54 @@
 
 #include <fcntl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
+#include <sstream>
 
 #include "runtime/oci/bundle.h"
 #include "runtime/proc_info.h"
 #include "runtime/state_file.h"
 
 namespace keepwell {
+
+namespace {
+
+// The runtime that an earlier agent of this boot (the run directory goes with it) had tried, and
+// what of it must still be so. Trying takes a quarter of a second, in which no container would be
+// supervised after the agent's death.
+std::string memo_path(const LinuxEngineOptions& options) {
+  return options.run_dir + "/runtime/chosen";
+}
+
+std::string memo_text(const std::string& setting, const OciRuntime& runtime) {
+  struct stat info {};
+  if (::stat(runtime.path.c_str(), &info) != 0) return {};
+  return setting + "\n" + runtime.path + "\n" + runtime.version + "\n" +
+         std::to_string(info.st_ino) + " " + std::to_string(info.st_size) + " " +
+         std::to_string(info.st_mtim.tv_sec) + "." + std::to_string(info.st_mtim.tv_nsec);
+}
+
+std::optional<OciRuntime> remembered_runtime(const LinuxEngineOptions& options) {
+  std::string path = memo_path(options);
+  if (::access(path.c_str(), F_OK) != 0) return std::nullopt;
+  StateFileRead memo = read_state_file(path);
+  if (!memo.body) return std::nullopt;
+  std::istringstream lines(*memo.body);
+  OciRuntime runtime;
+  std::string setting;
+  std::getline(lines, setting);
+  std::getline(lines, runtime.path);
+  std::getline(lines, runtime.version);
+  runtime.name = std::filesystem::path(runtime.path).filename();
+  runtime.state_root = options.run_dir + "/runtime/state";
+  if (memo_text(options.runtime, runtime) != *memo.body) return std::nullopt;
+  return runtime;
+}
+
+}  // namespace
 
 EngineContext::EngineContext(Loop& loop_in, KeeperClient& keeper_in, LinuxEngineOptions options_in)
     : loop(loop_in),
@@ -72,6 +110,7 @@ void EngineContext::run_later() {
 }
 
 void EngineContext::when_runtime_known(std::function<void()> fn) {
+  if (!runtime && !finder_) runtime = remembered_runtime(options);
   if (runtime || !runtime_problem.empty()) return later(std::move(fn));
   runtime_waiters_.push_back(std::move(fn));
   if (finder_) return;
@@ -92,6 +131,8 @@ void EngineContext::runtime_found(std::vector<RuntimeFinding> found) {
   findings = std::move(found);
   if (!findings.empty() && findings.back().works) {
     runtime = findings.back().runtime;
+    std::string memo = memo_text(options.runtime, *runtime);
+    if (!memo.empty()) (void)write_state_file(memo_path(options), memo);
   } else {
     runtime_problem = "cannot find an OCI runtime that works on this host (" +
                       explain_findings(findings) +

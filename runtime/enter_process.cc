@@ -1,6 +1,7 @@
 #include "runtime/enter_process.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -15,6 +16,11 @@ constexpr unsigned kPidfdSignalProcessGroup = 1u << 2;  // Linux 6.9
 
 int pidfd_send_signal(int pidfd, int number, unsigned flags) {
   return static_cast<int>(syscall(SYS_pidfd_send_signal, pidfd, number, nullptr, flags));
+}
+
+void kill_group_of(int pidfd) {
+  if (pidfd_send_signal(pidfd, SIGKILL, kPidfdSignalProcessGroup) != 0)
+    pidfd_send_signal(pidfd, SIGKILL, 0);
 }
 
 }  // namespace
@@ -65,7 +71,9 @@ Result<std::unique_ptr<EnterProcess>> EnterProcess::start(Loop& loop, KeeperClie
                             .kill_cgroup = order.kill_cgroup,
                             .key = order.key},
                            {.on_started =
-                                [self, alive](pid_t pid, UniqueFd pidfd) {
+                                [self, alive, durable](pid_t pid, UniqueFd pidfd) {
+                                  // Too late: whoever had ordered it has given up on it.
+                                  if (!*alive && !durable) kill_group_of(pidfd.get());
                                   if (!*alive) return;
                                   self->pid_ = pid;
                                   self->pidfd_ = std::move(pidfd);
@@ -155,9 +163,13 @@ Status EnterProcess::signal(int number) const {
 }
 
 void EnterProcess::kill_group() const {
-  if (!pidfd_) return;
-  if (pidfd_send_signal(pidfd_.get(), SIGKILL, kPidfdSignalProcessGroup) != 0 && !exited_)
-    pidfd_send_signal(pidfd_.get(), SIGKILL, 0);
+  if (pidfd_) kill_group_of(pidfd_.get());
+}
+
+bool EnterProcess::keeper_is_silent() const {
+  if (exited_ || refused_) return false;
+  pollfd over{pidfd_.get(), POLLIN, 0};
+  return !started_ || (pidfd_ && ::poll(&over, 1, 0) == 1);
 }
 
 }  // namespace keepwell

@@ -72,6 +72,9 @@ class EnterProcess {
   int pidfd() const { return pidfd_.get(); }
   SpawnId spawn_id() const { return id_; }
   bool running() const { return running_ && !exited_; }
+  // Whether the keeper owes us news: it has not answered the order, or the process has ended and
+  // it has not said so.
+  bool keeper_is_silent() const;
 
  private:
   EnterProcess(Loop& loop, KeeperClient& keeper, const EnterOrder& order, Handlers handlers);

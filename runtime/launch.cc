@@ -73,6 +73,19 @@ Result<std::string> find_own_program(const std::string& name) {
                                    "programs together");
 }
 
+Status check_program(const std::string& path) {
+  struct stat info {};
+  if (!path.starts_with('/')) return fail(Errc::invalid, "cannot run " + path + ": no full path");
+  if (::stat(path.c_str(), &info) != 0) return fail_errno("cannot run " + path);
+  if (!S_ISREG(info.st_mode) || ::access(path.c_str(), X_OK) != 0)
+    return fail(Errc::invalid, "cannot run " + path + ": it is no program");
+  bool ours = info.st_uid == 0 || info.st_uid == ::geteuid();
+  if (!ours || (info.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+    return fail(Errc::denied, "cannot run " + path +
+                                  ": others can change it; chown it to root and chmod go-w it");
+  return {};
+}
+
 Error become(const std::string& program, const std::vector<std::string>& argv,
              const std::vector<int>& inherited) {
   // A kernel or a sandbox without close_range keeps what the caller let through; no harm to us.

@@ -22,6 +22,10 @@ Result<std::string> find_own_program(const std::string& name);
 // The path of the running program; /proc/self/exe if it cannot be told.
 std::string own_program_path();
 
+// Whether the program at PATH may be run with our rights: a regular file at an absolute path,
+// executable, that no other user than root and ourselves can change.
+Status check_program(const std::string& path);
+
 // Becomes PROGRAM with ARGV and this environment; only descriptors 0 to 2 and INHERITED go along.
 // Returns only on failure.
 Error become(const std::string& program, const std::vector<std::string>& argv,

@@ -1,6 +1,9 @@
 #include "runtime/linux_engine.h"
 
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -11,6 +14,7 @@
 #include "runtime/container_files.h"
 #include "runtime/engine_context.h"
 #include "runtime/exec_session.h"
+#include "runtime/log_counters.h"
 #include "runtime/oci/rootfs.h"
 #include "runtime/probe_connection.h"
 #include "runtime/probe_process.h"
@@ -18,6 +22,9 @@
 namespace keepwell {
 
 namespace {
+
+constexpr Duration kSettlePoll = std::chrono::milliseconds(2);
+constexpr Duration kSettleTimeout = std::chrono::seconds(5);
 
 bool is_id(const std::string& name) {
   return name.size() == 64 && name.find_first_not_of("0123456789abcdef") == std::string::npos;
@@ -32,9 +39,15 @@ std::vector<std::string> ids_in(const std::string& dir) {
   return ids;
 }
 
+// Of container_key().
+std::string id_of_key(const std::string& key) {
+  return key.substr(std::string("container ").size(), 64);
+}
+
 }  // namespace
 
-LinuxEngine::LinuxEngine(std::unique_ptr<EngineContext> context) : context_(std::move(context)) {}
+LinuxEngine::LinuxEngine(std::unique_ptr<EngineContext> context)
+    : context_(std::move(context)), settle_timer_(context_->loop) {}
 
 LinuxEngine::~LinuxEngine() = default;
 
@@ -135,44 +148,81 @@ void LinuxEngine::end_probes_of(const ContainerRef& ref) {
     if (connection->container() == ref) connection->end(ProbeEnded::How::container_gone);
 }
 
+// Whether an adoption waits for the process that the keeper knows by KEY.
+bool LinuxEngine::adopting(const std::string& key) const {
+  auto found = containers_.find(id_of_key(key));
+  return found != containers_.end() && found->second->starting() &&
+         container_key(found->second->order().container) == key;
+}
+
+// Of what the keeper held for the agents before: exits that nobody asks for are forgotten, and
+// processes that nobody adopts are killed. Returns whose they were.
+std::set<std::string> LinuxEngine::end_unwanted_children() {
+  std::set<std::string> ids;
+  auto& exits = context_->inherited_exits;
+  for (auto it = exits.begin(); it != exits.end();) {
+    if (adopting(it->first)) {
+      ++it;
+      continue;
+    }
+    ids.insert(id_of_key(it->first));
+    context_->keeper.ack(it->second.id);
+    it = exits.erase(it);
+  }
+  auto& children = context_->inherited_children;
+  for (auto it = children.begin(); it != children.end();) {
+    if (adopting(it->first)) {
+      ++it;
+      continue;
+    }
+    ids.insert(id_of_key(it->first));
+    context_->keeper.watch(it->second.id, [context = context_.get()](const ExitRecord& record) {
+      context->keeper.ack(record.id);
+    });
+    if (it->second.pidfd) {
+      syscall(SYS_pidfd_send_signal, it->second.pidfd.get(), SIGKILL, nullptr, 0);
+    }
+    it = children.erase(it);
+  }
+  return ids;
+}
+
 void LinuxEngine::clean_leftovers(const std::set<std::string>& known) {
-  std::set<std::string> left;
-  for (const std::string& id : ids_in(context_->options.run_dir)) left.insert(id);
-  for (const std::string& id : ids_in(context_->options.data_dir + "/containers")) left.insert(id);
+  std::set<std::string> left = end_unwanted_children();
   if (context_->cgroups)
     for (const std::string& id : list_container_cgroups(*context_->cgroups))
       if (is_id(id)) left.insert(id);
-  auto forget = [&](const std::string& key) {
-    std::string id = key.substr(std::string("container ").size(), 64);
-    if (known.contains(id)) return false;
-    left.insert(id);
-    return true;
-  };
-  for (auto it = context_->inherited_exits.begin(); it != context_->inherited_exits.end();) {
-    bool stranger = forget(it->first);
-    if (stranger) context_->keeper.ack(it->second.id);
-    it = stranger ? context_->inherited_exits.erase(it) : std::next(it);
-  }
-  for (auto it = context_->inherited_children.begin(); it != context_->inherited_children.end();) {
-    bool stranger = forget(it->first);
-    if (stranger)
-      context_->keeper.watch(it->second.id, [context = context_.get()](const ExitRecord& record) {
-        context->keeper.ack(record.id);
-      });
-    it = stranger ? context_->inherited_children.erase(it) : std::next(it);
-  }
-  for (const std::string& id : left) {
-    if (known.contains(id)) continue;
+  std::set<std::string> unknown;
+  for (const std::string& dir :
+       {context_->options.run_dir, context_->options.data_dir + "/containers"})
+    for (const std::string& id : ids_in(dir)) unknown.insert(id);
+  unknown.insert(left.begin(), left.end());
+  std::erase_if(unknown, [&](const std::string& id) { return known.contains(id); });
+  for (const std::string& id : unknown) {
     context_->warn("container " + id.substr(0, 12) +
                    " is in no record: what is left of it is killed and removed");
-    context_->when_runtime_known([this, id] {
-      container(id).discard();
-      remove(id);
-    });
+    container(id).discard();
+    remove(id);
   }
+  // Of one that has ended, by its record: an agent that died while it cleaned up after it, or a
+  // record that is behind the times.
+  for (const std::string& id : left)
+    if (known.contains(id) && container(id).idle()) container(id).discard();
 }
 
-void LinuxEngine::leave_host() {
+void LinuxEngine::settle(std::function<void()> on_settled) {
+  if (settle_until_ == Instant{}) settle_until_ = Loop::now().mono + kSettleTimeout;
+  settle_timer_.start_after(kSettlePoll, [this, on_settled = std::move(on_settled)] {
+    const bool busy = std::any_of(containers_.begin(), containers_.end(), [](const auto& each) {
+      return !each.second->idle() && !each.second->running();
+    });
+    if (busy && Loop::now().mono < settle_until_) return settle(on_settled);
+    settle_until_ = {};
+    on_settled();
+  });
+}
+
+void LinuxEngine::leave_nothing() {
   for (const std::string& id : ids_in(context_->options.run_dir)) {
     auto found = containers_.find(id);
     if (found != containers_.end() && found->second->running()) continue;
@@ -247,6 +297,10 @@ Status LinuxEngine::resize(const std::string& id, int rows, int columns) {
   if (found == containers_.end())
     return fail(Errc::unsupported, "cannot resize: container " + id + " has no terminal");
   return found->second->resize(rows, columns);
+}
+
+std::optional<LogCounters> LinuxEngine::log_counters(const std::string& id) const {
+  return read_log_counters(context_->bundle_dir(id) + "/log.record");
 }
 
 std::string LinuxEngine::runtime_name() const {

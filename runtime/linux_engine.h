@@ -11,6 +11,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -18,6 +19,7 @@
 #include "config/result.h"
 #include "runtime/cgroup.h"
 #include "runtime/engine.h"
+#include "runtime/timer.h"
 #include "runtime/unique_fd.h"
 
 namespace keepwell {
@@ -32,6 +34,7 @@ class ProbeConnection;
 class ProbeProcess;
 struct ExecSessionOrder;
 struct ExecSessionHandlers;
+struct LogCounters;
 
 struct LinuxEngineOptions {
   std::string run_dir;
@@ -64,12 +67,17 @@ class LinuxEngine final : public Engine {
   void kill_probe(ProbeId probe) override;
 
   // Kills and removes what an earlier keepwell left of containers that are not in KNOWN: processes,
-  // cgroups, mounts, bundles, FIFOs, layers. Call it once, after every adopt().
+  // cgroups, mounts, bundles, FIFOs, layers; and of those in KNOWN that were not adopted, what only
+  // a running one has. Call it once, after every adopt().
   void clean_leftovers(const std::set<std::string>& known);
 
-  // Before the program ends with nothing running: unmounts what is still mounted, and removes our
-  // cgroup. Blocks for as long as that takes.
-  void leave_host();
+  // Before the program ends with nothing running: calls ON_SETTLED, later, when what containers
+  // that have ended leave behind is removed, or cannot be within a few seconds.
+  void settle(std::function<void()> on_settled);
+
+  // Then: unmounts what is still mounted, and removes our own cgroup. Blocks for as long as that
+  // takes.
+  void leave_nothing();
 
   // ---- what the API shows
 
@@ -79,6 +87,8 @@ class LinuxEngine final : public Engine {
   Result<CgroupStats> stats(const std::string& id) const;
   // Where its log is, with stdout and stderr (CRI lines); older files have .1, .2, ... behind it.
   std::string log_path(const std::string& id) const;
+  // What its logger has counted; none where nothing was logged yet.
+  std::optional<LogCounters> log_counters(const std::string& id) const;
   // Which OCI runtime is used: "runc 1.1.5 (/usr/sbin/runc)"; empty while that is not known yet.
   std::string runtime_name() const;
 
@@ -105,8 +115,12 @@ class LinuxEngine final : public Engine {
   void begin_probe(std::map<ProbeId, std::unique_ptr<Probe>>& probes, Container& in,
                    const ProbeOrder& order);
   void end_probes_of(const ContainerRef& ref);
+  bool adopting(const std::string& key) const;
+  std::set<std::string> end_unwanted_children();
 
   std::unique_ptr<EngineContext> context_;
+  Timer settle_timer_;
+  Instant settle_until_{};
   std::map<std::string, std::unique_ptr<Container>> containers_;
   std::map<ProbeId, std::unique_ptr<ProbeProcess>> probes_;
   std::map<ProbeId, std::unique_ptr<ProbeConnection>> connections_;

@@ -184,6 +184,14 @@ std::string local_address(int fd) {
   return std::string(text.data()) + ":" + std::to_string(ntohs(v4->sin_port));
 }
 
+bool somebody_listens(const std::string& path) {
+  Result<sockaddr_un> address = unix_address(path);
+  UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!address || !fd) return static_cast<bool>(address);  // without descriptors: not to be told
+  return connect(fd.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof(*address)) == 0 ||
+         errno == EAGAIN;  // so many wait that there is no room for one more
+}
+
 Result<UniqueFd> connect_unix(const std::string& path) {
   Result<sockaddr_un> address = unix_address(path);
   if (!address) return fail(address.error());

@@ -35,6 +35,9 @@ Result<UniqueFd> listen_tcp(const std::string& address);
 // Where a listening TCP socket really listens, as "127.0.0.1:9790".
 std::string local_address(int fd);
 
+// Whether somebody listens on the unix socket at PATH. Never waits.
+bool somebody_listens(const std::string& path);
+
 // A connected client of the unix socket at PATH, blocking, close-on-exec.
 Result<UniqueFd> connect_unix(const std::string& path);
 

@@ -158,6 +158,11 @@ void ProbeProcess::wait_for_death() {
       return wait_for_death();
     }
     if (process_) process_->kill_group();
+    if (process_ && process_->keeper_is_silent()) {
+      ended_.how = ProbeEnded::How::our_fault;
+      ended_.error = "the keeper does not answer";
+      return finish(false);
+    }
     ended_.how = frozen_ ? ProbeEnded::How::our_fault : ProbeEnded::How::killed;
     ended_.error = "the probe could not be killed within 2 s; it is left to the kernel";
     finish(false);

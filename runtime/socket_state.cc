@@ -16,4 +16,9 @@ bool peer_has_closed(int fd) {
   return ::poll(&poll, 1, 0) > 0 && (poll.revents & (POLLHUP | POLLERR)) != 0;
 }
 
+bool can_take_a_line(int fd) {
+  pollfd poll{fd, POLLOUT, 0};
+  return ::poll(&poll, 1, 0) == 1 && (poll.revents & POLLOUT) != 0;
+}
+
 }  // namespace keepwell

@@ -61,6 +61,10 @@ struct ApiContext {
   // the file. May be empty: answered 501.
   std::function<void(const std::string& body, std::function<void(Status)> on_done)> reload;
 
+  // POST /keepwell/upgrade: the programs that keeper and agent are to become, as the JSON that
+  // `keepwell upgrade` made. ON_DONE is called before this agent ends. May be empty: answered 501.
+  std::function<void(const std::string& body, std::function<void(Status)> on_done)> upgrade;
+
   // ---- the container's world. Empty functions: the routes answer 501.
 
   // Where the logger writes: the current file; older ones are beside it as the logger names them.

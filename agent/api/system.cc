@@ -115,6 +115,20 @@ void post_reload(const ApiCall& call) {
   });
 }
 
+void post_upgrade(const ApiCall& call) {
+  if (!call.api->upgrade) {
+    call.exchange->fail(501, "this agent cannot be upgraded");
+    return;
+  }
+  call.api->upgrade(call.exchange->body(), [call](const Status& done) {
+    if (done) {
+      call.exchange->respond({204, "", "", {}});
+    } else {
+      fail_call(call, done.error());
+    }
+  });
+}
+
 constexpr std::array kRoutes{
     Route{"GET", "/_ping", get_ping},
     Route{"HEAD", "/_ping", get_ping},
@@ -140,6 +154,7 @@ constexpr std::array kRoutes{
     Route{"GET", "/configs", get_no_swarm},
     Route{"GET", "/keepwell/checks/costs", get_check_costs},
     Route{"POST", "/keepwell/reload", post_reload},
+    Route{"POST", "/keepwell/upgrade", post_upgrade},
 };
 
 }  // namespace

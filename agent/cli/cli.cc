@@ -6,6 +6,7 @@
 #include "agent/cli/client_commands.h"
 #include "agent/cli/commands.h"
 #include "agent/cli/reload.h"
+#include "agent/cli/upgrade.h"
 
 namespace keepwell {
 namespace {
@@ -128,6 +129,15 @@ void add_reload(const Commands& c) {
       return reload_command(*options);
     };
   });
+}
+
+void add_upgrade(const Commands& c) {
+  CLI::App* command = c.app.add_subcommand(
+      "upgrade",
+      "replace the running keeper and agent by the programs of this command; services run on");
+  add_place_options(command, c.globals);
+  command->callback(
+      [c] { c.action = [&globals = c.globals] { return upgrade_command(globals.place); }; });
 }
 
 // ---- clients: looking
@@ -298,6 +308,7 @@ void add_all(const Commands& c) {
   add_top(c);
   add_doctor(c);
   add_reload(c);
+  add_upgrade(c);
   add_version(c);
   add_agent(c);
 }

@@ -19,7 +19,7 @@ int Attendant::start(std::uint64_t now_ms, std::span<const int> extra) {
   if (error == 0) {
     std::vector<int> fds{pair.theirs.get()};
     fds.insert(fds.end(), extra.begin(), extra.end());
-    pid_t started = launch_attendant(argv, fds);
+    pid_t started = launch_attendant(argv, fds, outlives_keeper);
     if (started < 0) {
       error = -started;
     } else {

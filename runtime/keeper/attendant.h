@@ -20,6 +20,7 @@ struct Attendant {
   static constexpr std::uint64_t kLostMs = 2000;
 
   std::vector<std::string> argv;
+  bool outlives_keeper = false;
   pid_t pid = 0;  // 0: not running
   UniqueFd control;
   wire::Outbox outbox;

@@ -35,6 +35,7 @@ int exit_code_of(int status) {
 Keeper::Keeper(KeeperOptions options) : options_(std::move(options)) {
   agent_.argv = options_.agent_argv;
   logger_.argv = {options_.logger_path};
+  logger_.outlives_keeper = true;  // it holds the log pipes until somebody else does (logger.h)
 }
 
 int Keeper::run(UniqueFd state) {

@@ -78,11 +78,11 @@ int exec_enter(void* argument) {
 alignas(16) std::array<std::byte, 32 * 1024> enter_stack;
 
 __attribute__((noinline)) pid_t vfork_attendant(const char* path, std::span<int> fds,
-                                                char* const* argv, pid_t parent,
+                                                char* const* argv, pid_t parent, bool outlives,
                                                 volatile int* error_out) {
   pid_t pid = vfork();
   if (pid != 0) return pid;
-  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (!outlives) prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(127);  // the keeper died before that took effect
   setsid();                             // the terminal's signals are the keeper's alone
   if (place(fds, wire::kControlFd)) {
@@ -159,7 +159,8 @@ pid_t launch_enter(int program, std::span<const int> fds, int report, int slot) 
   return outcome(pid, errno, launch.error);
 }
 
-pid_t launch_attendant(const std::vector<std::string>& argv, std::span<const int> fds) {
+pid_t launch_attendant(const std::vector<std::string>& argv, std::span<const int> fds,
+                       bool outlives) {
   std::vector<int> sources(fds.begin(), fds.end());
   std::vector<char*> arguments;
   for (const std::string& argument : argv) {
@@ -167,8 +168,8 @@ pid_t launch_attendant(const std::vector<std::string>& argv, std::span<const int
   }
   arguments.push_back(nullptr);
   volatile int child_error = 0;
-  pid_t pid =
-      vfork_attendant(argv.front().c_str(), sources, arguments.data(), getpid(), &child_error);
+  pid_t pid = vfork_attendant(argv.front().c_str(), sources, arguments.data(), getpid(), outlives,
+                              &child_error);
   return outcome(pid, errno, child_error);
 }
 

@@ -3,7 +3,8 @@
 //   the
 //                    container in its own address space, so nothing of the keeper is ever there.
 //                    Costs the same however many descriptors the keeper holds
-//   agent, logger    by path, with PDEATHSIG, in a session of their own, control socket as 3
+//   agent, logger    by path, in a session of their own, control socket as 3; the agent with
+//                    PDEATHSIG
 // While the child has not exec'ed, the keeper waits (some 50 us).
 #pragma once
 
@@ -35,8 +36,10 @@ void set_original_descriptor_limit(std::uint64_t soft);  // as the keeper before
 pid_t launch_enter(int program, std::span<const int> fds, int report, int slot);
 
 // Runs ARGV (argv[0] is a path) with this process's environment and stdio, FDS as 3, 4..., no
-// signal blocked, and SIGKILL when the keeper ends. Returns its pid, or -errno.
-pid_t launch_attendant(const std::vector<std::string>& argv, std::span<const int> fds);
+// signal blocked, and, unless it OUTLIVES the keeper, SIGKILL when that ends. Returns its pid, or
+// -errno.
+pid_t launch_attendant(const std::vector<std::string>& argv, std::span<const int> fds,
+                       bool outlives = false);
 
 // FD moved above the numbers that launch_enter overwrites.
 UniqueFd move_up(UniqueFd fd);

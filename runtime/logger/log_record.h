@@ -44,6 +44,8 @@ struct LogRecord {
   std::uint64_t log_inode;
   std::uint64_t log_bytes;     // before the batch
   LogStreamRecord streams[2];  // stdout, stderr
+  std::uint32_t owner;         // pid of the logger that writes it
+  std::uint32_t reserved;
 };
 static_assert(sizeof(LogRecord) <= 4096);
 inline constexpr std::uint64_t kLogRecordBytes = 4096;

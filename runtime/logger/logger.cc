@@ -1,8 +1,10 @@
 #include "runtime/logger/logger.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,6 +19,8 @@ namespace {
 
 constexpr std::size_t kPeekBytes = 64 * 1024;
 constexpr std::uint64_t kRetryMs = 1000;
+constexpr std::uint64_t kHoldMs = 10 * 60 * 1000;
+constexpr int kHoldLookMs = 100;
 constexpr std::uint64_t kControlTag = 0;  // stream ids begin at 1
 
 std::int64_t clock_ns(clockid_t clock) {
@@ -52,7 +56,26 @@ int Logger::run() {
     return 1;
   }
   while (!keeper_gone_ && !(finishing_ && streams_.empty() && outbox_.empty())) turn();
+  if (keeper_gone_ && !finishing_) hold();
   return keeper_gone_ ? 1 : 0;
+}
+
+// Until another logger has each stream, or its FIFO is replaced or removed.
+void Logger::hold() {
+  control_.reset();
+  epoll_.reset();
+  // Nobody may have to wait for us: not who reads our stderr, not who unmounts the logs' disk.
+  UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  for (int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) dup2(null.get(), fd);
+  for (auto& [id, stream] : streams_) stream.log->let_go();
+  for (std::uint64_t until = now_ms() + kHoldMs; !streams_.empty() && now_ms() < until;) {
+    poll(nullptr, 0, kHoldLookMs);
+    std::erase_if(streams_, [](const auto& entry) {
+      struct stat st {};
+      bool unlinked = fstat(entry.second.fifo.get(), &st) != 0 || st.st_nlink == 0;
+      return unlinked || entry.second.log->taken_over();
+    });
+  }
 }
 
 void Logger::turn() {
@@ -149,9 +172,9 @@ void Logger::add_stream(wire::Datagram& message) {
     std::fprintf(stderr, "keepwell-logger: cannot take log stream %s\n", name.c_str());
     return;
   }
-  std::shared_ptr<LogFile> log = logs_[blob->record_path].lock();
+  std::shared_ptr<ContainerLog> log = logs_[blob->record_path].lock();
   if (!log) {
-    log = std::make_shared<LogFile>(*blob);
+    log = std::make_shared<ContainerLog>(*blob);
     logs_[blob->record_path] = log;
   }
   log->set_limits(*blob);
@@ -182,7 +205,7 @@ void Logger::end_stream(std::uint64_t id) {
   if (auto it = streams_.find(id); it != streams_.end()) {
     // Others have the FIFO open too, so closing it would leave it in the set.
     epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, it->second.fifo.get(), nullptr);
-    std::shared_ptr<LogFile> log = it->second.log;
+    std::shared_ptr<ContainerLog> log = it->second.log;
     draining_ -= it->second.draining ? 1 : 0;
     streams_.erase(it);
     for (auto& [other_id, other] : streams_) {  // that waited for this one

@@ -3,8 +3,11 @@
 // something gets one batch, so that one that floods costs the others little.
 //
 // A FIFO is held open for writing by the keeper too, so there is no end of file: a stream ends when
-// the keeper says `drain`. Lines that the disk does not take stay in the FIFO, and the disk is
-// asked again every second; a full FIFO then makes the writer wait, as it would with a terminal.
+// the keeper says `drain`. When the keeper is gone without a word, so that nobody else may hold the
+// FIFOs, the logger holds them, unread, until the logger of the next keeper has taken over: what is
+// in a FIFO is lost when the last who has it open closes it. Lines that the disk does not take stay
+// in the FIFO, and the disk is asked again every second; a full FIFO then makes the writer wait, as
+// it would with a terminal.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +17,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/logger/log_file.h"
+#include "runtime/logger/container_log.h"
 #include "runtime/unique_fd.h"
 #include "runtime/wire_socket.h"
 
@@ -26,7 +29,8 @@ class Logger {
   Logger(const Logger&) = delete;
   Logger& operator=(const Logger&) = delete;
 
-  // Runs until the keeper says `finish` and all is written (0), or is gone (1).
+  // Runs until the keeper says `finish` and all is written (0), or is gone and the FIFOs need not
+  // be held any more (1).
   int run();
 
  private:
@@ -35,7 +39,7 @@ class Logger {
     UniqueFd fifo;
     std::string name;  // "stdout", "stderr"
     int index = 0;
-    std::shared_ptr<LogFile> log;
+    std::shared_ptr<ContainerLog> log;
     bool settled = false;
     bool queued = false;              // in ready_
     std::uint64_t stalled_since = 0;  // ms; 0: it flows
@@ -44,6 +48,7 @@ class Logger {
   };
 
   bool open();
+  void hold();
   void turn();
   void read_control();
   void on_message(wire::Datagram& message);
@@ -62,7 +67,7 @@ class Logger {
   UniqueFd peek_read_, peek_write_;  // the private pipe that tee copies into
   std::vector<char> buffer_;
   std::map<std::uint64_t, Stream> streams_;
-  std::map<std::string, std::weak_ptr<LogFile>> logs_;  // by record path
+  std::map<std::string, std::weak_ptr<ContainerLog>> logs_;  // by record path
   std::deque<std::uint64_t> ready_;
   std::uint64_t retry_ms_ = 0;  // when stalled streams are tried again; 0: none is
   int draining_ = 0;            // streams that are

@@ -109,7 +109,7 @@ class Done:
 
 
 class Keepwell:
-    def __init__(self, compose=None, *, start=True, env=None, args=(), metrics=True, wait=True):
+    def __init__(self, compose=None, *, start=True, env=None, args=(), metrics=True, wait=True, wrap=()):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="kw-e2e-"))
         self.run_dir = self.dir / "run"
         self.data_dir = self.dir / "data"
@@ -120,6 +120,8 @@ class Keepwell:
         self.log = None
         self.seen = {}
         self.args = list(args)
+        self.wrap = list(wrap)  # a command that runs the one behind it, with fewer rights or limits
+        self.bin = BIN
         self.env = dict(os.environ, KEEPWELL_HOST=f"unix://{self.run_dir}/keepwell.sock", **(env or {}))
         if compose is not None:
             self.write(compose, metrics)
@@ -146,7 +148,7 @@ class Keepwell:
         assert self.process is None
         self.log = self.log or open(self.log_path, "ab")
         self.process = subprocess.Popen(
-            [BIN / "keepwell", "run", "-f", self.file, "--run-dir", self.run_dir, "--data-dir", self.data_dir, *self.args],
+            [*self.wrap, self.bin / "keepwell", "run", "-f", self.file, "--run-dir", self.run_dir, "--data-dir", self.data_dir, *self.args],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=self.env, cwd=self.dir, start_new_session=True)
         if wait:
             wait_until("the API answers", self.answers, 15)
@@ -381,6 +383,27 @@ def process(command, **more):
     """The same as a plain process."""
     keepwell = {"runtime": "process", **more.pop("x-keepwell", {})}
     return {"x-keepwell": keepwell, "command": ["sh", "-c", command.replace("$", "$$")], "stop_grace_period": "1s", **more}
+
+
+def main_side_by_side():
+    """As main(), but without arguments that name tests each TestCase is run in a process of its own, all at once: for
+    tests that mostly wait."""
+    if any(not word.startswith("-") for word in sys.argv[1:]):
+        return main()
+    module = sys.modules["__main__"]
+    cases = [name for name, what in vars(module).items()
+             if isinstance(what, type) and issubclass(what, unittest.TestCase) and any(n.startswith("test") for n in dir(what))]
+    runs = [subprocess.Popen([sys.executable, module.__file__, *SAME_OPTIONS, case], stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT, text=True) for case in cases]
+    codes = []
+    for case, run in zip(cases, runs):
+        out, _ = run.communicate()
+        sys.stderr.write(f"=== {case}\n{out}")
+        codes.append(run.returncode)
+    sys.exit(1 if any(code not in (0, 77) for code in codes) else 77 if all(code == 77 for code in codes) else 0)
+
+
+SAME_OPTIONS = []  # of the script itself, for main_side_by_side()
 
 
 def main():

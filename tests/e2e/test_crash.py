@@ -3,6 +3,7 @@
 
 import os
 import signal
+import socket
 import time
 import unittest
 
@@ -24,7 +25,7 @@ class AgentKilled(unittest.TestCase):
             "ends": e2e.busybox("sleep 3; exit 42"),
         }}) as kw:
             kw.wait_health("web", "healthy")
-            e2e.wait_until("a streak", lambda: kw.state("sick")["Health"]["FailingStreak"] >= 3)
+            e2e.wait_until("a streak", lambda: kw.state("sick").get("Health", {}).get("FailingStreak", 0) >= 3)
             before = kw.inspect("web")
             streak = kw.state("sick")["Health"]["FailingStreak"]
             for _ in range(5):
@@ -68,6 +69,27 @@ class AgentKilled(unittest.TestCase):
             self.assertGreaterEqual(kw.inspect("sick")["RestartCount"], count)
 
 
+    def test_a_paused_container_is_found_paused(self):
+        with e2e.Keepwell({"services": {
+            "web": e2e.busybox(LINES, restart="always", healthcheck={"test": "exit 0", "interval": "200ms"})}}) as kw:
+            kw.wait_health("web", "healthy")
+            kw.ok("pause", "web")
+            for victim in (kw.agent_pid, kw.keeper_pid):
+                kw.remember()
+                os.kill(victim(), signal.SIGKILL)
+                if victim == kw.keeper_pid:
+                    kw.process.wait(10)
+                    kw.process = None
+                    kw.start()
+                e2e.wait_until("the API answers", kw.answers)
+                e2e.wait_until("it is adopted", lambda: kw.get("/readyz")[0] == 200)
+                self.assertEqual(kw.state("web")["Status"], "paused")
+            kw.ok("unpause", "web")
+            kw.wait_health("web", "healthy")
+            actions = [e["Action"] for e in kw.events("--filter", "container=e2e-web-1")]
+            self.assertEqual(actions, ["create", "start", "health_status: healthy", "pause", "unpause"])
+
+
 class LoggerKilled(unittest.TestCase):
     def test_no_line_is_lost_or_doubled(self):
         with e2e.Keepwell({"services": {"web": e2e.busybox(LINES)}}) as kw:
@@ -105,6 +127,98 @@ class KeeperKilled(unittest.TestCase):
             self.assertEqual(lines, [f"line {i}" for i in range(1, len(lines) + 1)])
             self.assertEqual(kw.stop(), 0)
             self.assertIsNone(e2e.start_ticks(before["State"]["Pid"]))
+
+
+class KeeperKilledAndNotSurvived(unittest.TestCase):
+    """What does not survive the keeper, as the README says: what happens then."""
+
+    def after_its_death(self, kw, logger_too=False):
+        kw.remember()
+        if logger_too:
+            os.kill(kw.logger_pid(), signal.SIGKILL)
+        os.kill(kw.keeper_pid(), signal.SIGKILL)
+        kw.process.wait(10)
+        kw.process = None
+        time.sleep(0.5)
+        kw.start()
+        kw.remember()
+
+    def test_a_terminal_hangs_up(self):
+        with e2e.Keepwell({"services": {
+            "shell": e2e.process(LINES, tty=True, restart="always"),
+            "first": e2e.busybox(LINES, tty=True, restart="always")}}) as kw:
+            for name in ("shell", "first"):
+                kw.wait_state(name, "running")
+            e2e.wait_until("it writes", lambda: "line 5" in kw.ok("logs", "first"))
+            pids = {name: kw.pid(name) for name in ("shell", "first")}
+            self.after_its_death(kw)
+            # A process has ended of the hang-up, and its policy starts it again.
+            e2e.wait_until("another process", lambda: kw.pid("shell") not in (0, pids["shell"]))
+            self.assertGreaterEqual(kw.inspect("shell")["RestartCount"], 1)
+            # The first process of a container is spared the signal by the kernel; it goes on, and its writes fail.
+            e2e.wait_until("it is said", lambda: "e2e-first-1: its terminal is gone" in kw.log_text())
+            self.assertEqual(kw.pid("first"), pids["first"])
+            lines = kw.ok("logs", "first")
+            time.sleep(0.5)
+            self.assertEqual(kw.ok("logs", "first"), lines)
+
+    def test_an_open_stdin_can_be_opened_again(self):
+        with e2e.Keepwell({"services": {
+            "reads": e2e.busybox('while read line; do echo "got $line"; done', stdin_open=True, restart="always")}}) as kw:
+            kw.wait_state("reads", "running")
+            pid = kw.pid("reads")
+
+            def write(text):
+                self.attach(kw, text)
+                e2e.wait_until(f"it has read {text}", lambda: f"got {text}" in kw.ok("logs", "reads"))
+            write("one")
+            attached = self.attach(kw, "two", keep=True)
+            self.after_its_death(kw)
+            self.assertEqual(self.rest(attached), b"")  # the connection has ended
+            self.assertEqual(kw.pid("reads"), pid)      # the service has not
+            write("three")
+
+    def attach(self, kw, text, keep=False):
+        client = socket.socket(socket.AF_UNIX)
+        client.settimeout(10)
+        client.connect(str(kw.run_dir / "keepwell.sock"))
+        client.sendall(b"POST /containers/e2e-reads-1/attach?stdin=1&stream=1 HTTP/1.1\r\nHost: localhost\r\n"
+                       b"Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
+        self.assertIn(b" 101 ", client.recv(4096))
+        client.sendall(text.encode() + b"\n")
+        if keep:
+            return client
+        time.sleep(0.2)
+        client.close()
+        return None
+
+    def rest(self, client):
+        try:
+            while client.recv(4096):
+                pass
+            return b""
+        except ConnectionResetError:
+            return b""
+        finally:
+            client.close()
+
+    def test_a_reopened_stdout_has_no_reader_any_more(self):
+        # Its own descriptor 1 is a pipe that it can also read, so that there is always a reader; one that it opened
+        # by name is not. (While the logger lives, it is a reader too.)
+        with e2e.Keepwell({"services": {
+            "reopens": e2e.process("exec >/dev/stdout; " + LINES, restart="always"),
+            "keeps": e2e.process(LINES, restart="always")}}) as kw:
+            for name in ("reopens", "keeps"):
+                kw.wait_state(name, "running")
+            time.sleep(0.5)
+            pids = {name: kw.pid(name) for name in ("reopens", "keeps")}
+            self.after_its_death(kw)
+            for name in ("reopens", "keeps"):
+                self.assertEqual(kw.pid(name), pids[name])
+            self.after_its_death(kw, logger_too=True)
+            e2e.wait_until("SIGPIPE has ended it, and its policy starts it again",
+                           lambda: kw.pid("reopens") not in (0, pids["reopens"]))
+            self.assertEqual(kw.pid("keeps"), pids["keeps"])
 
 
 if __name__ == "__main__":

@@ -89,6 +89,12 @@ void Checkers::check_counted(const Step& step, const ContainerStatus& after,
     if (probe.started && *probe.started <= killed) due = *probe.started + probe.check->timeout;
     if (killed < due) {
       complain(after, "a probe was killed before its time, and counted");
+    } else if (last_stall_) {
+      const Instant until = last_stall_->from + last_stall_->length;
+      const Duration unwatched =
+          std::min(until, *probe.kill_asked) - std::max(last_stall_->from, from);
+      if (unwatched > kLateTimeout && *probe.kill_asked - from - unwatched < allowed - kLateTimeout)
+        complain(after, "a probe was killed for a time in which nobody looked, and counted");
     }
   }
   // By then its timeout, or the guard of its start, was overdue by more than we may forgive us.

@@ -25,14 +25,6 @@ const std::string* id_in(const Input& input) {
       *event);
 }
 
-int count_events(const std::vector<Action>& actions, const std::string& id,
-                 const std::string& action) {
-  return static_cast<int>(std::count_if(actions.begin(), actions.end(), [&](const Action& each) {
-    const auto* emit = std::get_if<Emit>(&each);
-    return emit != nullptr && emit->event.id == id && emit->event.action == action;
-  }));
-}
-
 Duration doubled(const RestartSpec& spec, Duration last) {
   return last == Duration{0} ? spec.delay : std::min<Duration>(last * 2, spec.max_delay);
 }
@@ -53,6 +45,7 @@ Checkers::Seen Checkers::see(const ContainerStatus& container) {
           .started_mono = container.started_mono,
           .stopped_by_hand = container.stopped_by_hand,
           .start_at_next_run = container.start_at_next_run,
+          .events_told = container.events_told,
           .service = container.spec->name};
 }
 
@@ -81,6 +74,7 @@ void Checkers::after_step(const Input& input, const std::vector<Action>& actions
             .ended = nullptr,
             .exited = nullptr,
             .command = std::get_if<Command>(&input),
+            .failed = std::get_if<SignalFailed>(&input),
             .about = {}};
   if (const auto* event = std::get_if<EngineEvent>(&input)) {
     step.ended = std::get_if<ProbeEnded>(event);
@@ -212,6 +206,7 @@ void Checkers::check_container(const Step& step, const ContainerStatus& after) {
   }
   check_verdicts(step, after, before);
   check_probing(step, after);
+  check_undelivered(step, after);
   if (after.restart_count != ledger.restarts) {
     complain(after, "restart count " + std::to_string(after.restart_count) + ", expected " +
                         std::to_string(ledger.restarts));
@@ -224,7 +219,7 @@ void Checkers::check_events(const Step& step, const ContainerStatus& after, cons
   const Health old = before == nullptr ? Health::none : before->health;
   for (const Health health : {Health::starting, Health::healthy, Health::unhealthy}) {
     const int told =
-        count_events(step.actions, after.id, std::string("health_status: ") + to_string(health));
+        told_in(step, after, before, std::string("health_status: ") + to_string(health));
     const bool due = after.health == health && old != health && health != Health::starting;
     if (told != (due ? 1 : 0)) {
       complain(after, std::string("health went from ") + to_string(old) + " to " +
@@ -232,12 +227,12 @@ void Checkers::check_events(const Step& step, const ContainerStatus& after, cons
                           " events of " + to_string(health));
     }
   }
-  const int starts = count_events(step.actions, after.id, "start");
+  const int starts = told_in(step, after, before, "start");
   const std::uint64_t expected = before == nullptr ? 0 : after.starts_total - before->starts_total;
   if (starts != static_cast<int>(expected)) complain(after, "starts and start events differ");
   const bool ended = step.exited != nullptr && step.about == after.id && before != nullptr &&
                      live(before->state) && before->run == step.exited->container.run;
-  if (count_events(step.actions, after.id, "die") != (ended ? 1 : 0)) {
+  if (told_in(step, after, before, "die") != (ended ? 1 : 0)) {
     complain(after, "ends and die events differ");
   }
 }
@@ -407,6 +402,7 @@ void Checkers::all_well(const Supervisor& supervisor, const FakeEngine& engine) 
 
 void Checkers::check_well(const Supervisor& supervisor, const FakeEngine& engine,
                           const ContainerStatus& container) {
+  check_told_all(container);
   const Ledger& ledger = ledgers_[container.id];
   const auto* host = engine.host(container.id);
   const bool runs = host != nullptr && (host->phase == FakeEngine::Host::Phase::running ||

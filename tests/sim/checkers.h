@@ -51,10 +51,17 @@ class Checkers {
   void after_restore(const std::vector<Action>& actions, const Supervisor& supervisor);
 
   // A client asked; it is owed one reply.
-  void asked(std::uint64_t request, const Command& command) { open_[request] = command; }
+  void asked(std::uint64_t request, const Command& command);
   void agent_died() { open_.clear(); }
   // The agent stood still from FROM for LENGTH.
   void stalled(Instant from, Duration length) { last_stall_ = {from, length}; }
+
+  // ---- check_events.cc: what the world was told, over all deaths
+  void told(const Event& event);
+  // A signal, or SIGKILL, is on its way to this container.
+  void ordered(const ContainerRef& container);
+  // A new agent has begun, with records of which these are behind the times.
+  void restored(const std::set<std::string>& torn);
 
   // All is well now: what should run does, and nobody waits.
   void all_well(const Supervisor& supervisor, const FakeEngine& engine);
@@ -73,7 +80,18 @@ class Checkers {
     Instant started_mono{};
     bool stopped_by_hand = false;
     bool start_at_next_run = false;
+    std::uint64_t events_told = 0;
     std::string service;
+  };
+  struct Told {
+    bool created = false;
+    bool alive = false;
+    bool kill_told = false;  // in this run
+    int sigkills = 0;        // told in this run
+    int asked_sigkills = 0;  // by people
+    bool unsure = false;     // a record behind the times may have told things again, until a start
+    std::string health;      // the last one told of this run
+    std::map<std::uint64_t, std::string> by_ordinal;
   };
   struct Step {
     const Input& input;
@@ -84,9 +102,14 @@ class Checkers {
     const ProbeEnded* ended = nullptr;  // if the input is one
     const ContainerExited* exited = nullptr;
     const Command* command = nullptr;
+    const SignalFailed* failed = nullptr;
     std::string about;  // the id of the container that the input names
   };
   static Seen see(const ContainerStatus& container);
+  int told_in(const Step& step, const ContainerStatus& after, const Seen* before,
+              const std::string& action);
+  void check_told_all(const ContainerStatus& container);
+  void check_undelivered(const Step& step, const ContainerStatus& after);
   void check_replies(const Step& step);
   void note_command(const Step& step);
   void note_news(const Step& step);
@@ -111,6 +134,7 @@ class Checkers {
   std::optional<std::string>& violation_;
   std::map<std::string, Seen> seen_;
   std::map<std::string, Ledger> ledgers_;
+  std::map<std::string, Told> told_;
   std::map<std::uint64_t, Command> open_;
   std::set<std::string> unanswered_;  // adoptions
   std::set<std::string> pausing_;

@@ -32,6 +32,9 @@ void FakeEngine::happen(Happening happening, Duration after) {
   happening.at = now_.mono + after;
   happening.number = ++last_number_;
   happening.epoch = epoch_;
+  if (const auto host = hosts_.find(happening.id); host != hosts_.end()) {
+    happening.life = host->second.life;
+  }
   timeline_.push(std::move(happening));
 }
 
@@ -114,7 +117,7 @@ std::optional<EngineEvent> FakeEngine::apply(Happening& happening) {
     return std::nullopt;
   }
   Host& host = hosts_[happening.id];
-  if (host.run != happening.run) return std::nullopt;
+  if (host.run != happening.run || host.life != happening.life) return std::nullopt;
   const ContainerRef ref{happening.id, host.run};
   if (happening.kind == Kind::come_up) {
     come_up(host, happening.id);
@@ -164,10 +167,12 @@ void FakeEngine::start(const StartOrder& order) {
     complain_("a run was used twice: " + text_of(order.container));
   const Instant last_report = host.last_report;
   host = Host{};
+  host.life = ++last_life_;
   host.last_report = last_report;
   host.phase = Host::Phase::starting;
   host.run = order.container.run;
   host.asked = true;
+  host.kept = true;
   host.spec = order.spec;
   Happening up;
   up.kind = Kind::come_up;
@@ -261,8 +266,17 @@ void FakeEngine::acknowledge(const ContainerRef& container) {
 void FakeEngine::adopt(const AdoptOrder& order) {
   const ContainerRef& ref = order.start.container;
   Host& host = hosts_[ref.id];
-  if (host.run != ref.run || host.phase == Host::Phase::none) {
-    return report_of(host, ContainerStartFailed{ref, 128, "it had not come to run"});
+  // The record is behind the times, or it has ended before anybody had noted down its process: what
+  // there is of it is killed.
+  const bool unknown = order.pid == 0 && !host.kept && host.phase != Host::Phase::running;
+  if (host.run != ref.run || unknown || host.phase == Host::Phase::none) {
+    end_leftover(host);
+    host.run = ref.run;
+    host.asked = true;
+    if (order.pid == 0) {
+      return report_of(host, ContainerStartFailed{ref, 128, "it had not come to run"});
+    }
+    return report_of(host, ContainerExited{.container = ref, .known = false, .code = 255});
   }
   host.asked = true;
   host.adopted = true;
@@ -275,7 +289,12 @@ void FakeEngine::adopt(const AdoptOrder& order) {
           host, ContainerStarted{
                     .container = ref, .pid = host.pid, .adopted = true, .paused = host.frozen});
     case Host::Phase::ended:
-      if (!host.held) complain_("an acknowledged exit was asked for again: " + text_of(ref));
+      if (!host.held) {
+        if (!torn_.contains(ref.id)) {
+          complain_("an acknowledged exit was asked for again: " + text_of(ref));
+        }
+        host.exit = ContainerExited{.container = ref, .known = false, .code = 255};
+      }
       return report_of(host, host.exit);
   }
 }
@@ -286,9 +305,30 @@ FakeEngine::Host* FakeEngine::running(const ContainerRef& container) {
   return found->second.phase == Host::Phase::running ? &found->second : nullptr;
 }
 
+void FakeEngine::end_leftover(Host& host) {
+  host.phase = Host::Phase::none;
+  host.frozen = false;
+  host.held = false;
+  host.run = 0;
+  host.life = ++last_life_;
+}
+
+void FakeEngine::clean_leftovers() {
+  for (auto& [id, host] : hosts_) {
+    if (host.asked) continue;
+    const bool alive = host.phase == Host::Phase::starting || host.phase == Host::Phase::running;
+    if (alive && !torn_.contains(id))
+      complain_("a process of " + id.substr(0, 6) + " was forgotten");
+    if (alive) end_leftover(host);
+    host.held = false;
+  }
+  torn_.clear();
+}
+
 Status FakeEngine::signal(const ContainerRef& container, int signal) {
   Host* host = running(container);
   if (host == nullptr) return fail(Errc::not_found, "cannot signal: no such process");
+  if (random_.chance(faults_.signal_fails)) return fail(Errc::denied, "cannot signal");
   if (signal != 15 || host->signalled) return {};
   host->signalled = true;
   if (!host->frozen) obey_stop(*host, container.id);
@@ -457,6 +497,8 @@ void FakeEngine::agent_died() {
 void FakeEngine::keeper_died() {
   agent_died();
   for (auto& [id, host] : hosts_) {
+    host.kept = false;
+    if (host.phase == Host::Phase::starting) host.phase = Host::Phase::none;
     if (host.phase == Host::Phase::ended && host.held) {
       host.exit.known = false;
       host.exit.code = 255;

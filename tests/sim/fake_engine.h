@@ -10,6 +10,7 @@
 #include <map>
 #include <optional>
 #include <queue>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -31,12 +32,14 @@ class FakeEngine final : public Engine {
     Instant last_report{};
     Phase phase = Phase::none;
     std::uint64_t run = 0;
+    std::uint64_t life = 0;  // no two processes share one, whatever their records say
     int pid = 0;
     bool frozen = false;
     bool signalled = false;  // a stop signal waits for the thaw, or is being obeyed
     bool asked = false;      // this agent has started or adopted it
     bool adopted = false;
     bool held = false;  // ended, and not acknowledged
+    bool kept = false;  // its keeper has been with it from the beginning
     Instant started{};
     std::optional<Instant> sick_from;
     bool sick_hangs = false;
@@ -61,6 +64,10 @@ class FakeEngine final : public Engine {
   void acknowledge(const ContainerRef& container);
   void agent_died();
   void keeper_died();
+  // Records of these are behind the times.
+  void torn(const std::set<std::string>& ids) { torn_ = ids; }
+  // What the agent has not adopted is ended.
+  void clean_leftovers();
   void heal();
 
   const Host* host(const std::string& id) const;
@@ -87,6 +94,7 @@ class FakeEngine final : public Engine {
     std::uint64_t epoch = 0;  // of the agent; what is told to a dead one is not told
     std::string id;
     std::uint64_t run = 0;
+    std::uint64_t life = 0;
     int code = 0;
     int signal = 0;
     bool oom = false;
@@ -109,7 +117,7 @@ class FakeEngine final : public Engine {
   void come_up(Host& host, const std::string& id);
   void plan_life(Host& host, const std::string& id);
   void end(Host& host, const std::string& id, const Happening& happening);
-  void tell_exit(Host& host);
+  void end_leftover(Host& host);
   void plan_probe(ProbeId id, const Probe& probe, const Host& host);
   void obey_stop(Host& host, const std::string& id);
   Host* running(const ContainerRef& container);
@@ -124,6 +132,8 @@ class FakeEngine final : public Engine {
   Probe ended_probe_;
   std::priority_queue<Happening> timeline_;
   std::uint64_t epoch_ = 0;
+  std::uint64_t last_life_ = 0;
+  std::set<std::string> torn_;
   bool healed_ = false;
   std::uint64_t last_number_ = 0;
   int last_pid_ = 1000;

@@ -29,11 +29,13 @@ struct Faults {
   double our_fault = 0;
   double slow_kill = 0;  // an uninterruptible sleep: longer than kKillPatience
   double pause_fails = 0;
+  double signal_fails = 0;
   double late_news = 0;
 
   // Of the world: mean number per simulated hour.
   double agent_deaths = 0;
   double keeper_deaths = 0;
+  double torn_records = 0;  // chance, per death, that the newest record of some container is lost
   double stalls = 0;
   double wall_steps = 0;
   double commands = 0;
@@ -63,9 +65,11 @@ struct Faults {
     pick(faults.our_fault, 0.3);
     pick(faults.slow_kill, 0.2);
     pick(faults.pause_fails, 0.3);
+    pick(faults.signal_fails, 0.5);
     pick(faults.late_news, 0.3);
     pick(faults.agent_deaths, 40);
     pick(faults.keeper_deaths, 10);
+    pick(faults.torn_records, 0.5);
     pick(faults.stalls, 10);
     pick(faults.wall_steps, 10);
     pick(faults.commands, 120);

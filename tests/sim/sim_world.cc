@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <utility>
 
+#include "agent/event_bus.h"
 #include "tests/sim/scenario.h"
 #include "tests/sim/trace.h"
 
@@ -55,9 +56,20 @@ void SimWorld::begin_agent() {
   checkers_.forget_ledgers();
   for (const auto& [id, record] : stored_) checkers_.ledger(id) = record.ledger;
   std::vector<Action> actions;
-  supervisor_->restore(stored(), now_, actions);
+  std::vector<ContainerStatus> records = stored();
+  // Of one whose record is behind the times nobody knows what was told of what it does not say.
+  for (ContainerStatus& record : records) {
+    if (!torn_.contains(record.id)) continue;
+    for (const ToldEvent& event : told_) {
+      if (event.id == record.id) record.events_told = std::max(record.events_told, event.ordinal);
+    }
+  }
+  supervisor_->restore(records, {told_.begin(), told_.end()}, now_, actions);
+  checkers_.restored(torn_);
+  engine_.torn(std::exchange(torn_, {}));
   checkers_.after_restore(actions, *supervisor_);
   for (const Action& action : actions) perform(action);
+  engine_.clean_leftovers();
   deliver(Configure{project_});
 }
 
@@ -66,11 +78,27 @@ void SimWorld::agent_dies(bool keeper_too) {
   if (options_.trace)
     std::printf("%s the %s dies\n", stamp(now_).c_str(), keeper_too ? "keeper" : "agent");
   supervisor_.reset();
+  inputs_.clear();
   checkers_.agent_died();
   keeper_too ? engine_.keeper_died() : engine_.agent_died();
+  if (random_.chance(faults_.torn_records)) tear_a_record();
   pass_time(
       random_.between(milliseconds(5), keeper_too ? Duration(seconds(30)) : milliseconds(500)));
   begin_agent();
+}
+
+// The newest record of some container cannot be read; the one before it can.
+void SimWorld::tear_a_record() {
+  if (stored_.empty()) return;
+  auto torn = std::next(stored_.begin(), random_.between(0, static_cast<int>(stored_.size()) - 1));
+  const auto before = stored_before_.find(torn->first);
+  if (before == stored_before_.end()) return;
+  if (options_.trace) {
+    std::printf("%s the record of %s is torn\n", stamp(now_).c_str(),
+                torn->first.substr(0, 6).c_str());
+  }
+  torn->second = before->second;
+  torn_.insert(torn->first);
 }
 
 // ---- time
@@ -173,6 +201,10 @@ void SimWorld::deliver(const Input& input) {
       engine_.acknowledge(exited->container);
     }
   }
+  if (inputs_.empty()) return;
+  const Input next = std::move(inputs_.front());
+  inputs_.pop_front();
+  deliver(next);
 }
 
 void SimWorld::perform(const Action& action) {
@@ -182,8 +214,12 @@ void SimWorld::perform(const Action& action) {
   } else if (const auto* adopt = std::get_if<AdoptContainer>(&action)) {
     engine_.adopt(adopt->order);
   } else if (const auto* signal = std::get_if<SignalContainer>(&action)) {
-    (void)engine_.signal(signal->container, signal->signal);
+    checkers_.ordered(signal->container);
+    if (!engine_.signal(signal->container, signal->signal)) {
+      inputs_.push_back(SignalFailed{signal->container, signal->signal});
+    }
   } else if (const auto* kill = std::get_if<KillContainer>(&action)) {
+    checkers_.ordered(kill->container);
     engine_.kill(kill->container);
   } else if (const auto* pause = std::get_if<PauseContainer>(&action)) {
     engine_.pause(pause->container);
@@ -200,6 +236,13 @@ void SimWorld::perform(const Action& action) {
     store(*save);
   } else if (const auto* forget = std::get_if<Forget>(&action)) {
     stored_.erase(forget->id);
+    stored_before_.erase(forget->id);
+  } else if (const auto* emit = std::get_if<Emit>(&action)) {
+    const Event& event = emit->event;
+    if (event.probe) return;
+    checkers_.told(event);
+    told_.push_back({event.id, event.name, event.ordinal, event.action});
+    if (told_.size() > kEventHistoryMax) told_.pop_front();
   } else if (std::holds_alternative<AllStopped>(action)) {
     all_stopped_ = true;
   }
@@ -211,6 +254,9 @@ void SimWorld::store(const Save& save) {
   if (status == nullptr) return;
   const Ledger& ledger = checkers_.ledger(save.id);
   if (save.status) {
+    if (const auto old = stored_.find(save.id); old != stored_.end()) {
+      stored_before_[save.id] = old->second;
+    }
     stored_[save.id] = {*status, ledger};
     return;
   }
@@ -218,11 +264,11 @@ void SimWorld::store(const Save& save) {
   if (found == stored_.end()) return;
   Stored& record = found->second;
   record.status.checks = status->checks;
-  record.status.backoff = status->backoff;
+  record.status.health = status->health;
   record.status.healthy_since = status->healthy_since;
   record.status.restart_times = status->restart_times;
+  record.status.events_told = status->events_told;
   record.ledger.checks = ledger.checks;
-  record.ledger.backoff = ledger.backoff;
   record.ledger.healthy_since = ledger.healthy_since;
   record.ledger.was_stable = ledger.was_stable;
 }

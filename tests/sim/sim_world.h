@@ -6,9 +6,11 @@
 // a second `keepwell run` on what the first one left.
 #pragma once
 
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -47,6 +49,7 @@ class SimWorld {
   void deliver(const Input& input);
   void perform(const Action& action);
   void store(const Save& save);
+  void tear_a_record();
   void command();
   void plan_next_world_event();
   void pass_time(Duration duration);
@@ -71,6 +74,10 @@ class SimWorld {
     Ledger ledger;
   };
   std::map<std::string, Stored> stored_;
+  std::map<std::string, Stored> stored_before_;  // what is read where the newest record is torn
+  std::set<std::string> torn_;                   // ids whose newest record was lost
+  std::deque<ToldEvent> told_;                   // the event log on disk
+  std::deque<Input> inputs_;                     // that follow from actions
   std::optional<Instant> next_world_event_;
   std::uint64_t last_request_ = 0;
 };

@@ -12,6 +12,9 @@ std::string short_ref(const ContainerRef& ref) {
 std::string words(const Tick&) { return "tick"; }
 std::string words(const Configure&) { return "configure"; }
 std::string words(const Shutdown&) { return "shutdown"; }
+std::string words(const SignalFailed& failed) {
+  return "signal " + std::to_string(failed.signal) + " failed " + short_ref(failed.container);
+}
 std::string words(const Command& command) {
   static constexpr const char* kNames[] = {"start", "stop",        "restart",
                                            "kill",  "pause",       "unpause",

@@ -133,10 +133,57 @@ TEST_CASE("the live part that is newer than the record counts, of the same run o
   CHECK(problems.empty());
 }
 
-TEST_CASE("after a reboot a container has its intent and no process") {
+TEST_CASE("after a reboot a container has its intent, and Instants of no other boot") {
   TempDir dir;
   ContainerStatus status = example();
   status.stopped_by_hand = true;
+  {
+    StateStore store = StateStore::open(dir.path + "/run", dir.path + "/data", "one").value();
+    REQUIRE(store.save(status, true, at(0)));
+  }
+  std::filesystem::remove_all(dir.path + "/run");
+  std::vector<std::string> problems;
+  StateStore store = StateStore::open(dir.path + "/run", dir.path + "/data", "two").value();
+  std::vector<ContainerStatus> restored = store.restore(problems);
+  REQUIRE(restored.size() == 1);
+  CHECK(restored[0].id == status.id);
+  CHECK(restored[0].stopped_by_hand);
+  CHECK(store.boot_id(status.id) == "one");  // its process is looked for in no other
+  CHECK(restored[0].restarts_total[1] == 3);
+  CHECK(restored[0].restart_times.empty());
+  CHECK(restored[0].started_mono == Instant{});
+}
+
+TEST_CASE("a reboot starts what is to run always, and obeys who stopped the others by hand") {
+  TempDir dir;
+  auto stopped = [](char digit, RestartPolicy policy) {
+    ContainerStatus status = example(digit);
+    ServiceSpec spec = *status.spec;
+    spec.restart.policy = policy;
+    status.spec = std::make_shared<ServiceSpec>(spec);
+    status.state = ServiceState::exited;
+    status.stopped_by_hand = true;
+    return status;
+  };
+  {
+    StateStore store = StateStore::open(dir.path + "/run", dir.path + "/data", "one").value();
+    REQUIRE(store.save(stopped('a', RestartPolicy::always), true, at(0)));
+    REQUIRE(store.save(stopped('b', RestartPolicy::unless_stopped), true, at(0)));
+  }
+  std::vector<std::string> problems;
+  for (const char* boot : {"one", "two"}) {  // the first: keepwell alone had died
+    StateStore store = StateStore::open(dir.path + "/run", dir.path + "/data", boot).value();
+    std::vector<ContainerStatus> restored = store.restore(problems);
+    REQUIRE(restored.size() == 2);
+    CHECK(restored[0].start_at_next_run == (std::string(boot) == "two"));
+    CHECK_FALSE(restored[1].start_at_next_run);
+    CHECK(restored[1].stopped_by_hand);
+  }
+}
+
+TEST_CASE("a run directory that was emptied in the same boot costs no process") {
+  TempDir dir;
+  ContainerStatus status = example();
   {
     StateStore store = StateStore::open(dir.path + "/run", dir.path + "/data").value();
     REQUIRE(store.save(status, true, at(0)));
@@ -146,11 +193,8 @@ TEST_CASE("after a reboot a container has its intent and no process") {
   StateStore store = StateStore::open(dir.path + "/run", dir.path + "/data").value();
   std::vector<ContainerStatus> restored = store.restore(problems);
   REQUIRE(restored.size() == 1);
-  CHECK(restored[0].id == status.id);
-  CHECK(restored[0].stopped_by_hand);
-  CHECK(restored[0].pid == 0);
-  CHECK(restored[0].restarts_total[1] == 3);
-  CHECK(restored[0].restart_times.empty());
+  CHECK(restored[0].pid == status.pid);
+  CHECK(restored[0].started_mono == status.started_mono);
 }
 
 TEST_CASE("a damaged record costs one container's last step, and is told") {
@@ -174,6 +218,8 @@ TEST_CASE("a damaged record costs one container's last step, and is told") {
   check_same(restored[1], b);
   REQUIRE(problems.size() == 1);
   CHECK(std::filesystem::exists(path + ".bad"));
+  CHECK(store.is_behind(a.id));
+  CHECK_FALSE(store.is_behind(b.id));
 }
 
 TEST_CASE("what cannot be written is said once and counted each time") {
@@ -213,6 +259,31 @@ TEST_CASE("the accepted configuration comes back") {
   project.services.push_back(*example().spec);
   REQUIRE(store.save_project(project));
   CHECK(store.load_project(problems).value() == project);
+  CHECK(problems.empty());
+}
+
+TEST_CASE("an emptied run directory: what is unsaved is known, and all of it can be saved again") {
+  TempDir dir;
+  StateStore store = StateStore::open(dir.path + "/run", dir.path + "/data").value();
+  ProjectSpec project;
+  project.name = "p";
+  project.services.push_back(*example().spec);
+  REQUIRE(store.save_project(project));
+  ContainerStatus status = example();
+  REQUIRE(store.save(status, true, at(0)));
+  CHECK(store.unsaved().empty());
+  std::filesystem::remove_all(dir.path + "/run");
+  CHECK_FALSE(store.save(status, false, at(1)));
+  CHECK_FALSE(store.save(status, true, at(1)));
+  CHECK(store.write_failures() == 2);
+  CHECK(store.unsaved() == std::set<std::string>{status.id});
+  std::vector<std::string> problems;
+  CHECK(store.load_project(problems).value() == project);  // its copy
+  CHECK(problems.size() == 1);
+  REQUIRE(store.make_dirs());
+  CHECK(store.save(status, true, at(2)));
+  CHECK(store.unsaved().empty());
+  CHECK(store.restore(problems).size() == 1);
 }
 
 }  // namespace keepwell

@@ -198,7 +198,7 @@ struct Next : Bench {
   explicit Next(const Bench& last) : Bench(last.project.services) {
     now = last.now;
     move_to(now.mono + milliseconds(200));
-    supervisor.restore(last.records(), now, actions);
+    supervisor.restore(last.records(), {}, now, actions);
   }
 };
 
@@ -328,7 +328,7 @@ TEST_CASE("records that make no sense are survived") {
   records[1].state = ServiceState::running;
   records[1].checks.resize(2);  // without specs
   records[2] = records[1];      // the same once more
-  bench.supervisor.restore(records, bench.now, bench.actions);
+  bench.supervisor.restore(records, {}, bench.now, bench.actions);
   CHECK(bench.supervisor.containers().size() == 1);
   bench.configure();
   CHECK(bench.supervisor.containers()[0]->state == ServiceState::stopping);

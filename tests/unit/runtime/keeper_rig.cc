@@ -75,7 +75,7 @@ KeeperRig::~KeeperRig() {
   loop_->close();
 }
 
-KeeperClient& KeeperRig::become_agent(KeeperClient::Handlers handlers) {
+UniqueFd KeeperRig::become_raw_agent() {
   client_.reset();
   pollfd waiting{listener_.get(), POLLIN, 0};
   REQUIRE(poll(&waiting, 1, 20'000) == 1);
@@ -83,6 +83,11 @@ KeeperClient& KeeperRig::become_agent(KeeperClient::Handlers handlers) {
   REQUIRE(to_relay_);
   UniqueFd control = receive_control(to_relay_.get(), agent_);
   REQUIRE(control);
+  return control;
+}
+
+KeeperClient& KeeperRig::become_agent(KeeperClient::Handlers handlers) {
+  UniqueFd control = become_raw_agent();
   auto client = KeeperClient::open(*loop_, std::move(control), std::move(handlers));
   if (!client) FAIL(client.error().text);
   client_ = std::move(*client);

@@ -34,6 +34,8 @@ class KeeperRig {
 
   // Waits for the (next) agent, and becomes it.
   KeeperClient& become_agent(KeeperClient::Handlers handlers = {});
+  // The same, without a client of ours: the control socket itself.
+  UniqueFd become_raw_agent();
   KeeperClient& client() { return *client_; }
   void kill_agent();                    // by SIGKILL; its client is gone
   void exit_agent(unsigned char code);  // its client is gone

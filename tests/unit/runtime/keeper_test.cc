@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <fstream>
@@ -185,6 +186,43 @@ TEST_CASE("no status of a thousand quick processes is lost or mixed up", "[keepe
   CHECK(stats->children == 0);
   before = open_descriptors(rig.keeper());
   CHECK(before < 20);
+}
+
+TEST_CASE("a keeper that stands still while hundreds end loses no status", "[keeper]") {
+  KeeperRig rig;
+  rig.become_agent();
+  constexpr int kCount = 300;
+  int started = 0;
+  int ended = 0;
+  int wrong = 0;
+  TempDir dir;
+  for (int i = 0; i < kCount; ++i) {
+    rig.sh(
+        "while [ ! -e " + dir.path + "/go ]; do sleep 0.05; done; exit " + std::to_string(i % 200),
+        false,
+        {.on_started = [&](pid_t, UniqueFd) { ++started; },
+         .on_failed = [](Error error) { FAIL(error.text); },
+         .on_exited =
+             [&, i](const ExitRecord& exit) {
+               ++ended;
+               wrong += exit.status() == i % 200 ? 0 : 1;
+             }});
+  }
+  REQUIRE(rig.run_until([&] { return started == kCount; }));
+  kill(rig.keeper(), SIGSTOP);
+  std::ofstream(dir.path + "/go") << "x";
+  std::vector<pid_t> all = rig.spawned;
+  bool over = rig.run_until([&] {  // zombies, all of them: nobody can reap
+    return std::ranges::all_of(all, [](pid_t pid) {
+      std::ifstream file("/proc/" + std::to_string(pid) + "/stat");
+      std::string text((std::istreambuf_iterator<char>(file)), {});
+      return text.substr(text.rfind(')') + 2, 1) == "Z";
+    });
+  });
+  kill(rig.keeper(), SIGCONT);
+  REQUIRE(over);
+  REQUIRE(rig.run_until([&] { return ended == kCount; }));
+  CHECK(wrong == 0);
 }
 
 TEST_CASE("a dead agent takes its ephemeral processes along and leaves the durable ones",

@@ -32,6 +32,7 @@ namespace {
 
 constexpr std::int64_t kTime = 1795550400'123456789;  // 2026-11-24T20:00:00.123456789Z
 constexpr std::size_t kNoLimit = SIZE_MAX;
+constexpr timespec kTick{0, 50'000'000};
 
 class LoggerRig {
  public:
@@ -408,6 +409,42 @@ TEST_CASE("a keeper gives its streams to every logger, and tells when one is dra
   rig.client().stopping(0);
   rig.exit_agent(0);
   CHECK(rig.wait_keeper() == 0);
+}
+
+TEST_CASE("what is in a pipe when keeper and writer are gone is kept for the next logger",
+          "[logger]") {
+  TempDir dir;
+  std::string fifo = dir.path + "/out";
+  StreamBlob blob = blob_in(dir);
+  pid_t logger = 0;
+  {
+    KeeperRig rig(KEEPWELL_TEST_LOGGER);
+    rig.become_agent();
+    rig.client().ready();
+    UniqueFd out = make_fifo(fifo);
+    rig.client().keep_fd("log", out.get(), encode_stream_blob(blob), true);
+    REQUIRE(write(out.get(), "read\n", 5) == 5);
+    REQUIRE(rig.run_until([&] { return record_of(blob).streams[0].bytes == 5; }));
+    logger = child_of(rig.keeper(), "keepwell-logger");
+    kill(rig.keeper(), SIGKILL);
+    REQUIRE(rig.wait_keeper() != -1);
+    REQUIRE(write(out.get(), "last words\n", 11) == 11);
+    kill(rig.agent(), SIGKILL);
+  }  // and its writer has ended: nobody but the old logger has the pipe
+  LoggerRig next;
+  next.start();
+  UniqueFd again(open(fifo.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  REQUIRE(again);
+  next.add(1, again.get(), blob);
+  REQUIRE(next.drain(1));
+  CHECK(output_of(read_file(blob.log_path), "stdout") == "read\nlast words\n");
+  // It has been taken over, and so the old one has nothing to hold any more.
+  bool gone = false;
+  for (int i = 0; i < 100 && !gone; ++i) {
+    ppoll(nullptr, 0, &kTick, nullptr);
+    gone = !std::filesystem::exists("/proc/" + std::to_string(logger) + "/exe");
+  }
+  CHECK(gone);
 }
 
 TEST_CASE("a new run's lines come after what the old run's pipe still holds", "[logger]") {

@@ -15,12 +15,12 @@
 
 namespace keepwell {
 
-class LogFile {
+class ContainerLog {
  public:
-  explicit LogFile(const StreamBlob& blob);
-  ~LogFile();
-  LogFile(const LogFile&) = delete;
-  LogFile& operator=(const LogFile&) = delete;
+  explicit ContainerLog(const StreamBlob& blob);
+  ~ContainerLog();
+  ContainerLog(const ContainerLog&) = delete;
+  ContainerLog& operator=(const ContainerLog&) = delete;
 
   // Limits as the newest stream says; the paths never change.
   void set_limits(const StreamBlob& blob);
@@ -38,6 +38,10 @@ class LogFile {
   std::size_t room() const;
 
   void count_stall(int stream, std::uint64_t milliseconds);
+
+  // Whether another logger has taken over since. let_go() closes the log file meanwhile.
+  bool taken_over() const;
+  void let_go() { log_.reset(); }
 
  private:
   bool open_record();

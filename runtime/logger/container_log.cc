@@ -1,4 +1,4 @@
-#include "runtime/logger/log_file.h"
+#include "runtime/logger/container_log.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -47,20 +47,21 @@ bool write_all(int fd, std::string_view text) {
 
 }  // namespace
 
-LogFile::LogFile(const StreamBlob& blob) : path_(blob.log_path), record_path_(blob.record_path) {
+ContainerLog::ContainerLog(const StreamBlob& blob)
+    : path_(blob.log_path), record_path_(blob.record_path) {
   set_limits(blob);
 }
 
-LogFile::~LogFile() {
+ContainerLog::~ContainerLog() {
   if (record_ != nullptr) munmap(record_, kLogRecordBytes);
 }
 
-void LogFile::set_limits(const StreamBlob& blob) {
+void ContainerLog::set_limits(const StreamBlob& blob) {
   file_bytes_max_ = blob.file_bytes_max;
   files_max_ = blob.files_max;
 }
 
-bool LogFile::open_record() {
+bool ContainerLog::open_record() {
   if (record_ != nullptr) return true;
   UniqueFd fd = open_file(record_path_, O_RDWR | O_CREAT, 0640);
   struct stat st {};
@@ -84,7 +85,7 @@ bool LogFile::open_record() {
   return true;
 }
 
-bool LogFile::open_log() {
+bool ContainerLog::open_log() {
   struct stat st {};
   if (log_ && fstat(log_.get(), &st) == 0 && st.st_nlink > 0) return true;
   log_ = open_file(path_, O_WRONLY | O_CREAT | O_APPEND, 0640);
@@ -93,14 +94,14 @@ bool LogFile::open_log() {
   return true;
 }
 
-void LogFile::set_phase(LogPhase phase, int stream) {
+void ContainerLog::set_phase(LogPhase phase, int stream) {
   std::atomic_ref<std::uint32_t>(record_->phase)
       .store(static_cast<std::uint32_t>(phase) | static_cast<std::uint32_t>(stream) << 8,
              std::memory_order_release);
 }
 
 // What the logger before this one was doing.
-void LogFile::recover() {
+void ContainerLog::recover() {
   auto phase = static_cast<LogPhase>(record_->phase & 0xff);
   std::uint32_t stream = (record_->phase >> 8) & 1;
   struct stat st {};
@@ -116,7 +117,7 @@ void LogFile::recover() {
   set_phase(LogPhase::idle);
 }
 
-bool LogFile::settle(int fifo, int stream) {
+bool ContainerLog::settle(int fifo, int stream) {
   bool first = record_ == nullptr;
   if (!open_record()) return false;
   if (!open_log()) {
@@ -124,7 +125,10 @@ bool LogFile::settle(int fifo, int stream) {
     if (first) munmap(std::exchange(record_, nullptr), kLogRecordBytes);  // recover() is still due
     return false;
   }
-  if (first) recover();
+  if (first) {
+    record_->owner = static_cast<std::uint32_t>(getpid());
+    recover();
+  }
   LogStreamRecord& part = record_->streams[stream];
   struct stat st {};
   if (part.unsettled == 0 || fstat(fifo, &st) != 0 || st.st_dev != part.fifo_device ||
@@ -138,7 +142,7 @@ bool LogFile::settle(int fifo, int stream) {
   return true;
 }
 
-void LogFile::stage(int fifo, int stream, std::string_view raw, std::uint32_t bytes) {
+void ContainerLog::stage(int fifo, int stream, std::string_view raw, std::uint32_t bytes) {
   LogStreamRecord& part = record_->streams[stream];
   struct stat st {};
   fstat(fifo, &st);
@@ -154,7 +158,7 @@ void LogFile::stage(int fifo, int stream, std::string_view raw, std::uint32_t by
   }
 }
 
-void LogFile::take(int fifo, int stream, std::uint32_t bytes) {
+void ContainerLog::take(int fifo, int stream, std::uint32_t bytes) {
   static std::array<char, 1 << 20> rest;  // what it gets is not looked at
   std::uint32_t sample = std::min(bytes, kLogRecordSampleBytes);
   std::array<iovec, 2> parts{iovec{record_->streams[stream].sink, sample},
@@ -163,7 +167,7 @@ void LogFile::take(int fifo, int stream, std::uint32_t bytes) {
   }
 }
 
-bool LogFile::write(int fifo, int stream, std::string_view raw, const LogBatch& batch) {
+bool ContainerLog::write(int fifo, int stream, std::string_view raw, const LogBatch& batch) {
   LogStreamRecord& part = record_->streams[stream];
   if (!open_log() || !mend() || !make_room(batch.text.size())) {
     ++part.write_failures;
@@ -195,7 +199,7 @@ bool LogFile::write(int fifo, int stream, std::string_view raw, const LogBatch& 
 
 // Cuts off what a failed write has left, where it could not be cut off then; takes note of a file
 // that somebody else has changed.
-bool LogFile::mend() {
+bool ContainerLog::mend() {
   struct stat st {};
   if (fstat(log_.get(), &st) != 0) return false;
   if (static_cast<LogPhase>(record_->phase & 0xff) == LogPhase::writing) {
@@ -210,19 +214,19 @@ bool LogFile::mend() {
   return true;
 }
 
-std::size_t LogFile::room() const {
+std::size_t ContainerLog::room() const {
   if (file_bytes_max_ == 0) return SIZE_MAX;
   return bytes_ < file_bytes_max_ ? file_bytes_max_ - bytes_ : file_bytes_max_;
 }
 
-bool LogFile::make_room(std::size_t bytes) {
+bool ContainerLog::make_room(std::size_t bytes) {
   if (file_bytes_max_ == 0 || bytes_ == 0 || bytes_ + bytes <= file_bytes_max_) return true;
   return rotate();
 }
 
 // log.1 is the newest of the old ones. Only the files before the first gap move, so that a rotation
 // that was interrupted and begins again pushes nothing out twice.
-bool LogFile::rotate() {
+bool ContainerLog::rotate() {
   auto name = [&](int number) { return path_ + "." + std::to_string(number); };
   int gap = 1;
   while (gap < files_max_ && access(name(gap).c_str(), F_OK) == 0) ++gap;
@@ -238,7 +242,11 @@ bool LogFile::rotate() {
   return open_log();
 }
 
-void LogFile::count_stall(int stream, std::uint64_t milliseconds) {
+bool ContainerLog::taken_over() const {
+  return record_ != nullptr && record_->owner != static_cast<std::uint32_t>(getpid());
+}
+
+void ContainerLog::count_stall(int stream, std::uint64_t milliseconds) {
   if (record_ != nullptr) record_->streams[stream].stalled_ms += milliseconds;
 }
 

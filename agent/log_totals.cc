@@ -1,0 +1,27 @@
+#include "agent/log_totals.h"
+
+namespace keepwell {
+
+namespace {
+
+template <class Count>
+Count grown(Count now, Count before) {
+  return now >= before ? now - before : now;
+}
+
+}  // namespace
+
+void LogTotals::see(std::map<std::string, LogCounters> now) {
+  for (const auto& [id, counters] : now) add(counters, seen_[id]);
+  seen_ = std::move(now);
+}
+
+void LogTotals::add(const LogCounters& counters, const LogCounters& before) {
+  totals_.bytes_total += grown(counters.bytes, before.bytes);
+  totals_.lines_total += grown(counters.lines, before.lines);
+  totals_.rotations_total += grown(counters.rotations, before.rotations);
+  totals_.write_failures_total += grown(counters.write_failures, before.write_failures);
+  totals_.stalled_total += grown(counters.stalled, before.stalled);
+}
+
+}  // namespace keepwell
