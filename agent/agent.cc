@@ -10,6 +10,7 @@
 #include "agent/cli/files.h"
 #include "agent/driver.h"
 #include "agent/log.h"
+#include "agent/mount_facts.h"
 #include "agent/source_file.h"
 #include "config/diff.h"
 #include "config/spec_json.h"
@@ -279,6 +280,7 @@ RuntimeFacts Agent::facts(const ContainerStatus& status) {
   if (status.spec->runtime == RuntimeKind::oci) {
     facts.oci_runtime = engine_->runtime_name().substr(0, engine_->runtime_name().find(' '));
     facts.driver = "rootfs";
+    facts.mounts = mount_facts(*status.spec, status.name, accepted_->data_dir + "/volumes");
   }
   return facts;
 }
@@ -328,8 +330,35 @@ std::string Agent::metrics(const std::string& accept, std::string& content_type)
   }
   logs_.see(std::move(logs));
   stats_.log = logs_.totals();
-  return render_metrics({.containers = containers, .agent = &stats_, .spec = accepted_->metrics},
+  usage_.refresh(
+      containers, [this](const ContainerStatus& container) { return measure(container); },
+      [] { return Loop::now().mono; });
+  return render_metrics({.containers = containers,
+                         .agent = &stats_,
+                         .spec = accepted_->metrics,
+                         .usage = [this](const ContainerStatus& c) { return usage_.find(c); }},
                         format);
+}
+
+Result<ServiceUsage> Agent::measure(const ContainerStatus& status) const {
+  Result<CgroupStats> read = engine_->stats(status.id);
+  if (!read) return fail(read.error());
+  auto seconds = [](Duration value) { return std::chrono::duration<double>(value).count(); };
+  auto waited = [&](const std::optional<Pressure>& pressure) {
+    return pressure ? std::optional(seconds(pressure->total)) : std::nullopt;
+  };
+  return ServiceUsage{
+      .cpu_seconds = seconds(read->cpu),
+      .cpu_throttled_seconds = seconds(read->cpu_throttled),
+      .memory_bytes = read->memory_bytes,
+      .memory_working_set_bytes =
+          read->memory_bytes - std::min(read->memory_bytes, read->memory_inactive_file_bytes),
+      .memory_limit_bytes = read->memory_limit_bytes,
+      .processes = read->pids,
+      .oom_kills = read->oom_kills,
+      .cpu_pressure_seconds = waited(read->cpu_pressure),
+      .memory_pressure_seconds = waited(read->memory_pressure),
+      .io_pressure_seconds = waited(read->io_pressure)};
 }
 
 Result<ContainerStats> Agent::sample(const ContainerStatus& status) const {
@@ -350,6 +379,13 @@ Result<ContainerStats> Agent::sample(const ContainerStatus& status) const {
   stats.memory_stats[info.cgroup_v2 ? "inactive_file" : "total_inactive_file"] =
       read->memory_inactive_file_bytes;
   stats.cgroup_v2 = info.cgroup_v2;
+  stats.oom_kills = read->oom_kills;
+  auto add_pressure = [&stats](const char* name, const std::optional<Pressure>& pressure) {
+    if (pressure) stats.pressure[name] = {pressure->avg10, pressure->total};
+  };
+  add_pressure("cpu", read->cpu_pressure);
+  add_pressure("memory", read->memory_pressure);
+  add_pressure("io", read->io_pressure);
   stats.pids = read->pids;
   stats.pids_limit = read->pids_limit.value_or(0);
   stats.block.push_back({.read_bytes = read->io_read_bytes, .write_bytes = read->io_write_bytes});

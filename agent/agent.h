@@ -16,6 +16,7 @@
 #include "agent/event_log.h"
 #include "agent/log_totals.h"
 #include "agent/state_store.h"
+#include "agent/usage_cache.h"
 #include "config/result.h"
 #include "exporters/agent_stats.h"
 #include "runtime/file_watch.h"
@@ -55,6 +56,7 @@ class Agent {
   HostFacts host() const;
   std::string metrics(const std::string& accept, std::string& content_type);
   Result<ContainerStats> sample(const ContainerStatus& status) const;
+  Result<ServiceUsage> measure(const ContainerStatus& status) const;
   void reload(const std::string& body, const std::function<void(Status)>& on_done);
   void reload_from_files();
   void upgrade(const std::string& body, const std::function<void(Status)>& on_done);
@@ -71,6 +73,7 @@ class Agent {
   EventBus events_;
   AgentStats stats_;
   LogTotals logs_;
+  UsageCache usage_;
   std::shared_ptr<const ProjectSpec> accepted_;  // what start() configures
   std::map<std::shared_ptr<const ServiceSpec>, std::string> config_hashes_;  // made when asked for
   UniqueFd data_lock_;

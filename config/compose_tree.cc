@@ -70,7 +70,7 @@ class TreeBuilder : public YAML::EventHandler {
     node.place = place(mark);
     node.plain = tag == "?" || tag.empty();
     node.text = value;
-    look_at_tag(node.place, tag);
+    node.mark = look_at_tag(node.place, tag);
     if (value.find('\0') != std::string::npos) {
       report_.error(node.place, "here is a zero byte, which no process can be given; remove it");
     }
@@ -126,9 +126,12 @@ class TreeBuilder : public YAML::EventHandler {
     }
   }
 
-  void look_at_tag(const Place& where, const std::string& tag) {
-    if (tag.empty() || tag == "?" || tag == "!" || tag.rfind("tag:yaml.org,2002:", 0) == 0) return;
-    report_.error(where, "tag " + quoted(tag) + " is not supported; remove it");
+  Node::Mark look_at_tag(const Place& where, const std::string& tag) {
+    if (tag == "!reset") return Node::Mark::reset;
+    if (tag == "!override") return Node::Mark::override;
+    bool plain = tag.empty() || tag == "?" || tag == "!" || tag.rfind("tag:yaml.org,2002:", 0) == 0;
+    if (!plain) report_.error(where, "tag " + quoted(tag) + " is not supported; remove it");
+    return Node::Mark::none;
   }
 
   void start(Node::Kind kind, const YAML::Mark& mark, const std::string& tag,
@@ -137,8 +140,8 @@ class TreeBuilder : public YAML::EventHandler {
       refuse(place(mark), "values are nested deeper than " + std::to_string(kComposeDepthMax) +
                               " levels; no Compose file needs that");
     }
-    look_at_tag(place(mark), tag);
     Frame frame;
+    frame.node.mark = look_at_tag(place(mark), tag);
     frame.node.kind = kind;
     frame.node.place = place(mark);
     frame.anchor = anchor;
@@ -289,7 +292,7 @@ Place place_of_offset(std::string_view text, std::size_t offset, int file) {
 
 std::optional<Node> parse_compose_tree(std::string_view text, int file, Report& report) {
   if (text.size() > kComposeFileBytesMax) {
-    report.error({file, 0, 0}, "the file is " + std::to_string(text.size() >> 10) +
+    report.error({file, 1, 1}, "the file is " + std::to_string(text.size() >> 10) +
                                    " KB large; a Compose file may have at most 2 MB");
     return std::nullopt;
   }
@@ -314,7 +317,7 @@ std::optional<Node> parse_compose_tree(std::string_view text, int file, Report& 
     std::optional<Node> root = std::move(builder.root);
     TreeBuilder second(file, report);
     if (parser.HandleNextDocument(second)) {
-      report.error(second.root ? second.root->place : Place{file, 0, 0},
+      report.error(second.root ? second.root->place : Place{file, 1, 1},
                    "a second document begins here; put it into a file of its own");
     }
     return root;
@@ -323,7 +326,7 @@ std::optional<Node> parse_compose_tree(std::string_view text, int file, Report& 
   } catch (const YAML::ParserException& e) {
     report.error({file, e.mark.line + 1, e.mark.column + 1}, "this is not YAML: " + e.msg);
   } catch (const std::exception& e) {
-    report.error({file, 0, 0}, std::string("cannot read this as YAML: ") + e.what());
+    report.error({file, 1, 1}, std::string("cannot read this as YAML: ") + e.what());
   }
   return std::nullopt;
 }

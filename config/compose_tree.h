@@ -22,7 +22,9 @@ struct Node {
   enum class Kind { null, scalar, sequence, mapping };
 
   Kind kind = Kind::null;
-  bool plain = false;  // a scalar without quotes: what may be a number or a boolean
+  enum class Mark { none, reset, override };
+  Mark mark = Mark::none;  // the tag !reset or !override, for merge.h
+  bool plain = false;      // a scalar without quotes: what may be a number or a boolean
   Place place;
   std::string text;            // of a scalar
   std::vector<Node> items;     // of a sequence

@@ -13,6 +13,8 @@ bool launch_settings_differ(const ServiceSpec& a, const ServiceSpec& b) {
   same.depends_on = b.depends_on;
   same.checks = b.checks;
   same.retries_given = b.retries_given;
+  same.post_start = b.post_start;
+  same.pre_stop = b.pre_stop;
   same.healthcheck_disabled = b.healthcheck_disabled;
   same.profiles = b.profiles;
   same.scale = b.scale;

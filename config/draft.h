@@ -22,6 +22,14 @@ struct CheckDraft {
   std::optional<Place> net_place;  // of http, tcp or grpc
 };
 
+// What `deploy` says, until the service's own keys are known too.
+struct DeployDraft {
+  std::optional<double> cpus;
+  std::optional<std::int64_t> memory, pids, reservation;
+  std::optional<int> replicas;
+  const Node* restart = nullptr;
+};
+
 struct ServiceDraft {
   ServiceSpec spec;
   const Entry* entry = nullptr;  // the service in the file; outlives the draft
@@ -30,7 +38,10 @@ struct ServiceDraft {
   std::vector<NamedValue> environment;
   std::vector<NamedValue> env_file;
   std::optional<OnUnhealthy> on_unhealthy;
-  std::vector<Place> dependency_places;  // beside spec.depends_on
+  std::vector<Place> dependency_places;                         // beside spec.depends_on
+  std::vector<Place> mount_places, file_places, device_places;  // beside those of the spec
+  std::vector<NamedValue> label_files;
+  DeployDraft deploy;
   bool argv_bad = false;  // command or entrypoint could not be read, which was reported
 
   // The place of KEY's value where the service has that key, else of the service itself.
@@ -63,7 +74,14 @@ void read_http_check(const Field& field, CheckDraft& draft);
 void read_tcp_check(const Field& field, CheckDraft& draft);
 void read_grpc_check(const Field& field, CheckDraft& draft);
 
+// load_hooks.cc
+void read_post_start(const Field& field, ServiceDraft& draft);
+void read_pre_stop(const Field& field, ServiceDraft& draft);
+
 // load_launch.cc
+// command, entrypoint and the like: null is the image's own (OUT stays), a text is split, a list
+// stays as it is. False where that failed and was reported.
+bool read_words(const Field& field, std::optional<std::vector<std::string>>& out);
 void read_command(const Field& field, ServiceDraft& draft);
 void read_entrypoint(const Field& field, ServiceDraft& draft);
 void read_cap_add(const Field& field, ServiceDraft& draft);
@@ -71,22 +89,74 @@ void read_cap_drop(const Field& field, ServiceDraft& draft);
 void read_security_opt(const Field& field, ServiceDraft& draft);
 void read_ulimits(const Field& field, ServiceDraft& draft);
 void read_stop_signal(const Field& field, ServiceDraft& draft);
-void read_mem_limit(const Field& field, ServiceDraft& draft);
-void read_pids_limit(const Field& field, ServiceDraft& draft);
 void read_network_mode(const Field& field, ServiceDraft& draft);
-void read_hostname(const Field& field, ServiceDraft& draft);
 void read_logging_key(const Field& field, ServiceDraft& draft);
 void read_logging(LoadContext& context, const Node& node, LoggingSpec& logging);
+
+// load_limits.cc
+void read_mem_limit(const Field& field, ServiceDraft& draft);
+void read_mem_reservation(const Field& field, ServiceDraft& draft);
+void read_memswap_limit(const Field& field, ServiceDraft& draft);
+void read_mem_swappiness(const Field& field, ServiceDraft& draft);
+void read_oom_kill_disable(const Field& field, ServiceDraft& draft);
+void read_oom_score_adj(const Field& field, ServiceDraft& draft);
+void read_pids_limit(const Field& field, ServiceDraft& draft);
+void read_cpus(const Field& field, ServiceDraft& draft);
+void read_cpu_shares(const Field& field, ServiceDraft& draft);
+void read_cpuset(const Field& field, ServiceDraft& draft);
+void read_deploy(const Field& field, ServiceDraft& draft);
+// Puts `deploy` over the service's own keys. REQUIRES: all of them were read.
+void finish_limits(LoadContext& context, ServiceDraft& draft);
+
+// load_host.cc
+void read_hostname(const Field& field, ServiceDraft& draft);
+void read_domainname(const Field& field, ServiceDraft& draft);
+void read_extra_hosts(const Field& field, ServiceDraft& draft);
+void read_dns(const Field& field, ServiceDraft& draft);
+void read_dns_search(const Field& field, ServiceDraft& draft);
+void read_dns_opt(const Field& field, ServiceDraft& draft);
+void read_sysctls(const Field& field, ServiceDraft& draft);
+void read_annotations(const Field& field, ServiceDraft& draft);
+void read_devices(const Field& field, ServiceDraft& draft);
+void read_device_cgroup_rules(const Field& field, ServiceDraft& draft);
+void read_group_add(const Field& field, ServiceDraft& draft);
+void read_shm_size(const Field& field, ServiceDraft& draft);
+void read_pid(const Field& field, ServiceDraft& draft);
+void read_uts(const Field& field, ServiceDraft& draft);
+void read_cgroup(const Field& field, ServiceDraft& draft);
+void read_ipc(const Field& field, ServiceDraft& draft);
+void read_userns_mode(const Field& field, ServiceDraft& draft);
+void finish_host(LoadContext& context, ServiceDraft& draft);
+
+// load_volumes.cc
+void read_volumes(const Field& field, ServiceDraft& draft);
+void read_tmpfs(const Field& field, ServiceDraft& draft);
+// Sorts the mounts, and looks whether this host has what they need.
+void finish_mounts(LoadContext& context, ServiceDraft& draft);
+
+// load_volume_definitions.cc
+// The file's `volumes`, into CONTEXT.resources.
+void read_volume_definitions(LoadContext& context, const Node& node);
+
+// load_files.cc
+void read_secrets(const Field& field, ServiceDraft& draft);
+void read_configs(const Field& field, ServiceDraft& draft);
+// The file's `secrets`, or `configs`, into CONTEXT.resources.
+void read_file_definitions(LoadContext& context, const Node& node, bool secret);
+void finish_files(LoadContext& context, ServiceDraft& draft);
 
 // load_environment.cc
 void read_environment(const Field& field, ServiceDraft& draft);
 void read_env_file(const Field& field, ServiceDraft& draft);
+void read_label_file(const Field& field, ServiceDraft& draft);
 void finish_environment(LoadContext& context, ServiceDraft& draft);
 
 // load_restart.cc
 void read_restart(const Field& field, ServiceDraft& draft);
 // `always`, `on-failure:3`...: sets policy and max_attempts.
 bool read_restart_policy(LoadContext& context, const Node& node, RestartSpec& restart);
+// Replaces what `restart` says.
+void read_deploy_restart_policy(LoadContext& context, const Node& node, ServiceDraft& draft);
 void read_restart_tuning(LoadContext& context, const Node& node, RestartSpec& restart);
 // x-keepwell.defaults.restart: a policy, or a map of `policy` and the tuning keys.
 void read_default_restart(LoadContext& context, const Node& node, RestartSpec& restart);

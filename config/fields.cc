@@ -158,6 +158,21 @@ bool read_bytes(LoadContext& context, std::string_view what, const Node& node, s
   return true;
 }
 
+bool read_mode(LoadContext& context, std::string_view what, const Node& node, std::uint32_t& out) {
+  const std::string* text = scalar_text(context, what, node, "a file mode such as 0440");
+  if (text == nullptr) return false;
+  std::string_view digits = *text;
+  if (digits.substr(0, 2) == "0o") digits.remove_prefix(2);
+  std::uint32_t mode = 0;
+  const char* end = digits.data() + digits.size();
+  auto [stop, error] = std::from_chars(digits.data(), end, mode, 8);
+  if (error != std::errc{} || stop != end || mode > 07777) {
+    return refuse(context, node, what, "is no file mode; write octal digits such as 0440");
+  }
+  out = mode;
+  return true;
+}
+
 bool read_share(LoadContext& context, std::string_view what, const Node& node, double& out) {
   const std::string* text = scalar_text(context, what, node, "a share such as 10%");
   if (text == nullptr) return false;

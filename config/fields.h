@@ -9,6 +9,7 @@
 // leave OUT as it was and return false.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <limits>
@@ -22,6 +23,7 @@
 
 #include "config/compose_tree.h"
 #include "config/diagnostic.h"
+#include "config/load.h"
 #include "config/result.h"
 #include "config/spec.h"
 #include "config/spec_names.h"
@@ -30,6 +32,27 @@
 namespace keepwell {
 
 struct CheckDraft;
+
+// One of the file's `volumes`.
+struct VolumeDefinition {
+  std::string name;
+  bool name_given = false;
+  bool external = false;
+  std::vector<std::pair<std::string, std::string>> driver_opts;
+};
+
+// One of the file's `secrets` or `configs`.
+struct FileDefinition {
+  Place place;
+  std::string path, variable, content;  // as in FileSpec
+  bool unset = false;                   // `variable` is
+};
+
+// What services name instead of describing it.
+struct Resources {
+  std::map<std::string, VolumeDefinition> volumes;
+  std::map<std::string, FileDefinition> secrets, configs;
+};
 
 // What a file's x-keepwell.defaults sets for all its services.
 struct Defaults {
@@ -47,6 +70,9 @@ struct LoadContext {
   std::optional<Defaults> defaults;  // set before services are read
   RuntimeKind default_runtime = RuntimeKind::oci;
   bool net_checks = false;  // http, tcp and grpc checks can be run
+  std::function<PathFacts(const std::string& path)> look;
+  std::string project_name;
+  Resources resources;  // set before services are read
 };
 
 // One key with its value, as handed to the function that reads it.
@@ -75,13 +101,24 @@ void report_unknown_key(LoadContext& context, const Entry& entry, std::string_vi
 // KEY is known and not supported.
 void report_unsupported_key(LoadContext& context, const Entry& entry, std::string_view instead);
 
-// Hands every entry of the map NODE to its key's function. WHAT names the map in messages.
-template <class Target, std::size_t N>
-void read_map(LoadContext& context, const Node& node, std::string_view what,
-              const Key<Target> (&keys)[N], Target& target) {
+// One table of the keys of two.
+template <class Target, std::size_t M, std::size_t N>
+constexpr std::array<Key<Target>, M + N> joined(const Key<Target> (&a)[M],
+                                                const Key<Target> (&b)[N]) {
+  std::array<Key<Target>, M + N> all{};
+  for (std::size_t i = 0; i < M; ++i) all[i] = a[i];
+  for (std::size_t i = 0; i < N; ++i) all[M + i] = b[i];
+  return all;
+}
+
+// Hands every entry of the map NODE to its key's function. WHAT names the map in messages. KEYS is
+// an array of Key<Target>.
+template <class Keys, class Target>
+void read_map(LoadContext& context, const Node& node, std::string_view what, const Keys& keys,
+              Target& target) {
   if (!expect_map(context, node, what)) return;
-  std::string_view names[N];
-  for (std::size_t i = 0; i < N; ++i) names[i] = keys[i].name;
+  std::vector<std::string_view> names;
+  for (const Key<Target>& key : keys) names.push_back(key.name);
   for (const Entry& entry : node.entries) {
     const Key<Target>* known = nullptr;
     for (const Key<Target>& key : keys) {
@@ -106,6 +143,8 @@ bool read_number(LoadContext& context, std::string_view what, const Node& node, 
                  double max, double& out);
 bool read_duration(LoadContext& context, std::string_view what, const Node& node, Duration& out);
 bool read_bytes(LoadContext& context, std::string_view what, const Node& node, std::int64_t& out);
+// A file mode in octal digits: 0440, 0o440 or 440.
+bool read_mode(LoadContext& context, std::string_view what, const Node& node, std::uint32_t& out);
 // A share as 10% or 0.1; 0 to 1.
 bool read_share(LoadContext& context, std::string_view what, const Node& node, double& out);
 // One of CHOICES; OUT is its index.

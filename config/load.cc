@@ -1,80 +1,42 @@
 #include "config/load.h"
 
 #include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 
-#include "config/compose_tree.h"
+#include "config/compose_files.h"
 #include "config/draft.h"
-#include "config/env_file.h"
-#include "config/interpolate.h"
-#include "config/merge.h"
 #include "config/paths.h"
-#include "config/utf8.h"
 
 namespace keepwell {
 namespace {
-
-constexpr std::size_t kDotEnvBytesMax = std::size_t{1} << 20;
 
 std::string current_directory() {
   char buffer[4096];
   return getcwd(buffer, sizeof buffer) != nullptr ? std::string(buffer) : std::string("/");
 }
 
+PathFacts look_at_path(const std::string& path) {
+  PathFacts facts;
+  struct stat status {};
+  if (stat(path.c_str(), &status) != 0) return facts;
+  facts.kind = S_ISREG(status.st_mode)                              ? PathKind::file
+               : S_ISDIR(status.st_mode)                            ? PathKind::directory
+               : S_ISCHR(status.st_mode) || S_ISBLK(status.st_mode) ? PathKind::device
+                                                                    : PathKind::other;
+  facts.bytes = static_cast<std::uint64_t>(status.st_size);
+  char real[PATH_MAX];
+  if (realpath(path.c_str(), real) != nullptr) facts.real = real;
+  return facts;
+}
+
 std::string variable(const LoadContext& context, const std::string& name) {
   auto found = context.environment.find(name);
   return found == context.environment.end() ? std::string() : found->second;
-}
-
-// .env beside the first file; a file that is not there is fine.
-void load_dot_env(LoadContext& context) {
-  std::string path = absolute_path(context.directory, ".env");
-  Result<std::string> text = context.read_file(path, kDotEnvBytesMax);
-  if (!text) {
-    if (text.error().code != Errc::not_found) {
-      context.report.error({context.report.add_file(path), 0, 0}, text.error().text);
-    }
-    return;
-  }
-  VariableLookup lookup = [&](std::string_view name) -> std::optional<std::string> {
-    auto found = context.environment.find(std::string(name));
-    if (found == context.environment.end()) return std::nullopt;
-    return found->second;
-  };
-  EnvFile env = parse_env_file(*text, lookup);
-  int file = context.report.add_file(path);
-  for (EnvFileMistake& mistake : env.mistakes) {
-    context.report.error({file, mistake.line, 1}, mistake.text);
-  }
-  std::map<std::string, std::string> values;
-  for (auto& [name, value] : env.values) values.insert_or_assign(name, std::move(value));
-  context.environment.merge(values);  // keeps what the process has
-}
-
-// Replaces variables in all values of NODE; never in keys.
-void interpolate_tree(LoadContext& context, const VariableLookup& lookup, Node& node) {
-  if (node.is_scalar() && node.text.find('$') != std::string::npos) {
-    Result<Interpolated> result = interpolate(node.text, lookup);
-    if (!result) {
-      context.report.error(node.place, result.error().text);
-      return;
-    }
-    for (const std::string& name : result->unset) {
-      context.report.warning(node.place, unset_variable_text(name));
-    }
-    if (find_bad_utf8(result->text) != std::string_view::npos) {
-      context.report.error(node.place,
-                           "a variable here has a value that is not UTF-8 text; pass it "
-                           "through environment, which takes any bytes");
-      return;
-    }
-    node.text = std::move(result->text);
-  }
-  for (Node& item : node.items) interpolate_tree(context, lookup, item);
-  for (Entry& entry : node.entries) interpolate_tree(context, lookup, entry.value);
 }
 
 std::string normalized_name(std::string_view directory) {
@@ -93,7 +55,7 @@ bool is_project_name(std::string_view name) {
 
 void name_project(LoadContext& context, const LoadOptions& options, const Node& root,
                   ProjectSpec& project) {
-  Place place{root.place.file, 0, 0};
+  Place place{root.place.file, 1, 1};
   std::string name = options.project_name;
   if (name.empty()) name = variable(context, "COMPOSE_PROJECT_NAME");
   const Node* key = root.is_mapping() ? root.find("name") : nullptr;
@@ -117,33 +79,6 @@ void name_project(LoadContext& context, const LoadOptions& options, const Node& 
   project.name = std::move(name);
 }
 
-// The trees of all files, merged in order. Empty where none could be read.
-std::optional<Node> read_trees(LoadContext& context, const LoadOptions& options) {
-  VariableLookup lookup = [&context](std::string_view name) -> std::optional<std::string> {
-    auto found = context.environment.find(std::string(name));
-    if (found == context.environment.end()) return std::nullopt;
-    return found->second;
-  };
-  std::optional<Node> merged;
-  for (const std::string& path : options.files) {
-    int file = context.report.add_file(path);
-    Result<std::string> text = context.read_file(path, kComposeFileBytesMax);
-    if (!text) {
-      context.report.error({file, 0, 0}, text.error().text);
-      continue;
-    }
-    std::optional<Node> tree = parse_compose_tree(*text, file, context.report);
-    if (!tree) continue;
-    interpolate_tree(context, lookup, *tree);
-    if (merged) {
-      merge_compose_tree(*merged, std::move(*tree), context.report);
-    } else {
-      merged = std::move(tree);
-    }
-  }
-  return merged;
-}
-
 std::vector<std::string> active_profiles(const LoadContext& context, const LoadOptions& options) {
   std::vector<std::string> profiles = options.profiles;
   std::string rest = variable(context, "COMPOSE_PROFILES");
@@ -165,7 +100,10 @@ Loaded load_project(const LoadOptions& options) {
                       .directory = {},
                       .read_file = options.read_file ? options.read_file : read_config_file,
                       .defaults = std::nullopt,
-                      .net_checks = options.net_checks};
+                      .net_checks = options.net_checks,
+                      .look = options.look ? options.look : look_at_path,
+                      .project_name = {},
+                      .resources = {}};
   if (options.files.empty()) {
     return {std::nullopt, {{true, "", 0, 0, "no Compose file is named; write -f FILE"}}};
   }
@@ -175,12 +113,14 @@ Loaded load_project(const LoadOptions& options) {
   context.directory = options.project_directory.empty()
                           ? directory_of(first_path)
                           : absolute_path(here, options.project_directory);
-  load_dot_env(context);
+  add_env_file(context, absolute_path(context.directory, ".env"), std::nullopt,
+               context.environment);
   ProjectSpec project;
   project.file = first_path;
-  std::optional<Node> root = read_trees(context, options);
+  std::optional<Node> root = read_compose_files(context, options.files);
   if (root) {
     name_project(context, options, *root, project);
+    context.project_name = project.name;
     read_project(context, *root, active_profiles(context, options), project);
     if (options.run_dir) project.run_dir = absolute_path(here, *options.run_dir);
     if (options.data_dir) project.data_dir = absolute_path(here, *options.data_dir);

@@ -18,6 +18,14 @@
 
 namespace keepwell {
 
+// What the loader asks the file system about a path that a container will be given.
+enum class PathKind { absent, file, directory, device, other };
+struct PathFacts {
+  PathKind kind = PathKind::absent;
+  std::string real;         // without symbolic links; empty: not known
+  std::uint64_t bytes = 0;  // of a file
+};
+
 struct LoadOptions {
   std::vector<std::string> files;  // in order; later ones override; "-" is standard input
   std::string project_directory;   // empty: the directory of the first file
@@ -31,6 +39,8 @@ struct LoadOptions {
 
   // Reads a whole file of at most LIMIT bytes; only tests and fuzz targets replace it.
   std::function<Result<std::string>(const std::string& path, std::size_t limit)> read_file;
+  // Says what there is at a path that a volume, device, secret or config names; replaced likewise.
+  std::function<PathFacts(const std::string& path)> look;
 };
 
 struct Loaded {

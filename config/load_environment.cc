@@ -58,14 +58,14 @@ void load_env_file(const Field& f, const Node& node, ServiceDraft& d) {
   }
   auto lookup = [&](std::string_view name) { return look_up(f.context, name); };
   EnvFile file = e.raw ? parse_raw_env_file(*text, lookup) : parse_env_file(*text, lookup);
-  if (!file.mistakes.empty() || !file.unset.empty()) {
+  if (!file.mistakes.empty()) {
     int number = f.context.report.add_file(path);
     for (EnvFileMistake& mistake : file.mistakes) {
       f.context.report.error({number, mistake.line, 1}, mistake.text);
     }
-    for (const std::string& name : file.unset) {
-      f.context.report.warning({number, 0, 0}, unset_variable_text(name));
-    }
+  }
+  for (const std::string& name : file.unset) {
+    f.context.report.warning(node.place, "env_file: " + unset_variable_text(name));
   }
   for (auto& [name, value] : file.values) {
     d.env_file.push_back({std::move(name), std::move(value), node.place});
@@ -82,11 +82,21 @@ void read_env_file(const Field& f, ServiceDraft& d) {
   }
 }
 
+// The lines NAME=value of files, under `labels`.
+void read_label_file(const Field& f, ServiceDraft& d) {
+  ServiceDraft files;
+  read_env_file(f, files);
+  d.label_files = std::move(files.env_file);
+}
+
 void read_environment(const Field& f, ServiceDraft& d) {
   read_named_values(f.context, "environment", f.value(), d.environment);
 }
 
 void finish_environment(LoadContext& context, ServiceDraft& d) {
+  for (auto label = d.label_files.rbegin(); label != d.label_files.rend(); ++label) {
+    d.spec.labels.try_emplace(label->name, label->value.value_or(""));
+  }
   std::vector<std::pair<std::string, std::optional<std::string>>> all;
   std::unordered_map<std::string, std::size_t> index;
   auto put = [&](NamedValue& named) {

@@ -179,16 +179,18 @@ void read_default_own(const Field& f, CheckDraft& d) {
   read_map(f.context, f.value(), "x-keepwell.defaults.healthcheck.x-keepwell", kDefaultOwnKeys, d);
 }
 
-constexpr Key<CheckDraft> kHealthcheckKeys[] = {
+constexpr Key<CheckDraft> kTimingKeys[] = {
     {"test", read_test},
     {"interval", read_interval},
     {"timeout", read_timeout},
     {"retries", read_retries},
     {"start_period", read_start_period},
     {"start_interval", read_start_interval},
-    {"disable", read_disable},
-    {"x-keepwell", read_own},
 };
+constexpr Key<CheckDraft> kNestingKeys[] = {{"disable", read_disable}, {"x-keepwell", read_own}};
+constexpr auto kHealthcheckKeys = joined(kTimingKeys, kNestingKeys);
+// A check of ours has beside its timing what a healthcheck keeps in x-keepwell.
+constexpr auto kCheckKeys = joined(kTimingKeys, kOwnKeys);
 
 constexpr Key<CheckDraft> kDefaultKeys[] = {
     {"interval", read_interval},
@@ -199,25 +201,6 @@ constexpr Key<CheckDraft> kDefaultKeys[] = {
     {"x-keepwell", read_default_own},
     {"test", nullptr, "every service has a test of its own"},
     {"disable", nullptr, "leave out healthcheck where a service needs none"},
-};
-
-constexpr Key<CheckDraft> kCheckKeys[] = {
-    {"test", read_test},
-    {"interval", read_interval},
-    {"timeout", read_timeout},
-    {"retries", read_retries},
-    {"start_period", read_start_period},
-    {"start_interval", read_start_interval},
-    {"on_unhealthy", read_check_on_unhealthy},
-    {"max_starting", read_max_starting},
-    {"success_threshold", read_success_threshold},
-    {"initial_delay", read_initial_delay},
-    {"jitter", read_check_jitter},
-    {"mode", read_mode},
-    {"role", read_role},
-    {"http", read_http_check},
-    {"tcp", read_tcp_check},
-    {"grpc", read_grpc_check},
 };
 
 // A check that has what the file's defaults say. Their mistakes were reported when the defaults

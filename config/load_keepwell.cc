@@ -126,15 +126,12 @@ void read_group(const Field& f, ApiSpec& api) {
   read_text(f.context, "api.group", f.value(), api.group);
 }
 void read_api_mode(const Field& f, ApiSpec& api) {
-  std::string text;
-  if (!read_text(f.context, "api.mode", f.value(), text)) return;
-  std::string_view digits = text;
-  if (digits.substr(0, 2) == "0o") digits.remove_prefix(2);
-  unsigned mode = 0;
-  const char* end = digits.data() + digits.size();
-  auto [stop, error] = std::from_chars(digits.data(), end, mode, 8);
-  if (error != std::errc{} || stop != end || mode > 0777) {
-    f.error("api.mode " + quoted(text) + " is no file mode; write octal digits such as 0660");
+  std::uint32_t mode = 0;
+  if (!read_mode(f.context, "api.mode", f.value(), mode)) return;
+  if (mode > 0777) {
+    f.error("api.mode " + quoted(f.value().text) +
+            " has more than the rights of owner, group and "
+            "others; write octal digits such as 0660");
     return;
   }
   api.mode = mode;

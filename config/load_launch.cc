@@ -3,32 +3,12 @@
 #include <algorithm>
 #include <array>
 
-#include "config/bytes.h"
 #include "config/draft.h"
 #include "config/shell_words.h"
 #include "config/signals.h"
 
 namespace keepwell {
 namespace {
-
-// command and entrypoint: null is the image's own, a text is split, a list stays as it is.
-// False where that failed and was reported.
-bool read_words(const Field& f, std::optional<std::vector<std::string>>& out) {
-  if (f.value().is_null()) return true;
-  std::vector<std::string> words;
-  if (f.value().is_scalar()) {
-    Result<std::vector<std::string>> split = split_shell_words(f.value().text);
-    if (!split) {
-      f.error(f.name() + ": " + split.error().text);
-      return false;
-    }
-    words = std::move(*split);
-  } else if (!read_text_list(f.context, f.name(), f.value(), words)) {
-    return false;
-  }
-  out = std::move(words);
-  return true;
-}
 
 // Those of Linux 5.9 and later, without CAP_.
 constexpr std::string_view kCapabilities[] = {"ALL",
@@ -111,18 +91,27 @@ void read_security_option(const Field& f, const Node& node, ServiceDraft& d) {
     }
   } else if (key == "seccomp" && !value.empty()) {
     d.spec.seccomp = value == "unconfined" ? value : absolute_path(f.context, value);
-  } else if (key == "apparmor" || key == "label" || key == "systempaths" ||
-             key == "writable-cgroups") {
-    f.context.report.unsupported(
-        node.place, "security_opt " + key +
-                        " is not supported; no-new-privileges and seccomp are, remove this one");
+  } else if (key == "apparmor" && !value.empty()) {
+    d.spec.apparmor = std::move(value);
+  } else if (key == "systempaths" && value == "unconfined") {
+    d.spec.unmasked = true;
+  } else if (key == "label") {
+    if (value != "disable") {  // which is how it is
+      f.context.report.unsupported(node.place,
+                                   "security_opt label is not supported, keepwell sets no SELinux "
+                                   "labels; remove it");
+    }
+  } else if (key == "writable-cgroups") {
+    f.context.report.unsupported(node.place,
+                                 "security_opt writable-cgroups is not supported; use privileged");
   } else {
-    constexpr std::string_view kKnown[] = {"no-new-privileges", "seccomp"};
+    constexpr std::string_view kKnown[] = {"no-new-privileges", "seccomp", "apparmor",
+                                           "systempaths", "label"};
     std::string_view near = nearest_name(key, kKnown);
     f.context.report.error(node.place,
                            "security_opt " + quoted(text) + " is not known; " +
-                               (near.empty() ? "write no-new-privileges:true or "
-                                               "seccomp:FILE"
+                               (near.empty() ? "write no-new-privileges:true, "
+                                               "seccomp=FILE or apparmor=PROFILE"
                                              : "did you mean " + std::string(near) + "?"));
   }
 }
@@ -228,6 +217,23 @@ constexpr Key<LoggingSpec> kLoggingKeys[] = {{"driver", read_driver},
 
 }  // namespace
 
+bool read_words(const Field& f, std::optional<std::vector<std::string>>& out) {
+  if (f.value().is_null()) return true;
+  std::vector<std::string> words;
+  if (f.value().is_scalar()) {
+    Result<std::vector<std::string>> split = split_shell_words(f.value().text);
+    if (!split) {
+      f.error(f.name() + ": " + split.error().text);
+      return false;
+    }
+    words = std::move(*split);
+  } else if (!read_text_list(f.context, f.name(), f.value(), words)) {
+    return false;
+  }
+  out = std::move(words);
+  return true;
+}
+
 void read_command(const Field& f, ServiceDraft& d) {
   if (!read_words(f, d.spec.command)) d.argv_bad = true;
 }
@@ -261,23 +267,6 @@ void read_stop_signal(const Field& f, ServiceDraft& d) {
   d.spec.stop_signal = signal_name(*number);
 }
 
-void read_mem_limit(const Field& f, ServiceDraft& d) {
-  std::int64_t bytes = 0;
-  if (!read_bytes(f.context, "mem_limit", f.value(), bytes)) return;
-  constexpr std::int64_t kSmallest = std::int64_t{6} << 20;
-  if (bytes != 0 && bytes < kSmallest) {
-    f.error("mem_limit " + quoted(f.value().text) + " is too small; write 6m or more");
-    return;
-  }
-  d.spec.memory_bytes = bytes;
-}
-
-void read_pids_limit(const Field& f, ServiceDraft& d) {
-  std::int64_t value = 0;
-  if (!read_integer(f.context, "pids_limit", f.value(), -1, 4'194'304, value)) return;
-  d.spec.pids_limit = value < 0 ? 0 : value;
-}
-
 void read_network_mode(const Field& f, ServiceDraft& d) {
   std::string mode;
   if (!read_text(f.context, "network_mode", f.value(), mode)) return;
@@ -297,21 +286,6 @@ void read_network_mode(const Field& f, ServiceDraft& d) {
   constexpr std::string_view kModes[] = {"none", "host"};
   std::size_t ignored = 0;
   read_choice(f.context, "network_mode", f.value(), kModes, ignored);
-}
-
-void read_hostname(const Field& f, ServiceDraft& d) {
-  std::string name;
-  if (!read_text(f.context, "hostname", f.value(), name)) return;
-  constexpr std::size_t kLongest = 64;  // what the kernel takes
-  constexpr std::string_view kLetters =
-      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._";
-  if (name.empty() || name.size() > kLongest ||
-      name.find_first_not_of(kLetters) != std::string::npos) {
-    f.error("hostname " + quoted(name) +
-            " is not one; write up to 64 letters, digits, dots and dashes");
-    return;
-  }
-  d.spec.hostname = std::move(name);
 }
 
 void read_logging(LoadContext& context, const Node& node, LoggingSpec& logging) {

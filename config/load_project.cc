@@ -27,14 +27,13 @@ constexpr Key<TopLevel> kTopLevelKeys[] = {
     {"name", ignore},
     {"services", read_services_key},
     {"version", read_version},
+    {"volumes", ignore},
+    {"secrets", ignore},
+    {"configs", ignore},
     {"x-keepwell", ignore},
-    {"configs", nullptr, "put the files into x-keepwell.rootfs"},
-    {"include", nullptr, "name all files with -f"},
     {"models", nullptr, kInService},
     {"networks", nullptr,
      "services have a private network with loopback, or network_mode: host or none"},
-    {"secrets", nullptr, "put the files into x-keepwell.rootfs"},
-    {"volumes", nullptr, "put the files into x-keepwell.rootfs"},
 };
 
 bool enabled(const ServiceSpec& spec, const std::vector<std::string>& profiles) {
@@ -80,7 +79,7 @@ void warn_about_retries(LoadContext& context, const ServiceDraft& draft) {
 void read_project(LoadContext& context, const Node& root, const std::vector<std::string>& profiles,
                   ProjectSpec& project) {
   if (root.is_null()) {
-    context.report.error({root.place.file, 0, 0}, "the file is empty; write services:");
+    context.report.error({root.place.file, 1, 1}, "the file is empty; write services:");
     return;
   }
   TopLevel top;
@@ -88,8 +87,11 @@ void read_project(LoadContext& context, const Node& root, const std::vector<std:
   if (!root.is_mapping()) return;
   // Before the services, which take defaults from it.
   if (const Node* own = root.find("x-keepwell")) read_project_keepwell(context, *own, project);
+  if (const Node* node = root.find("volumes")) read_volume_definitions(context, *node);
+  if (const Node* node = root.find("secrets")) read_file_definitions(context, *node, true);
+  if (const Node* node = root.find("configs")) read_file_definitions(context, *node, false);
   if (top.services == nullptr) {
-    context.report.error({root.place.file, 0, 0}, "the file has no services; write services:");
+    context.report.error({root.place.file, 1, 1}, "the file has no services; write services:");
     return;
   }
   if (!expect_map(context, *top.services, "services")) return;

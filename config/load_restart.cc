@@ -1,5 +1,5 @@
 // restart, and how restarts are paced (x-keepwell.restart).
-#include <array>
+#include <algorithm>
 #include <charconv>
 
 #include "config/draft.h"
@@ -61,6 +61,44 @@ constexpr Key<RestartSpec> kDefaultKeys[] = {
     {"max_delay", read_max_delay}, {"jitter", read_jitter}, {"reset_after", read_reset_after},
     {"limit", read_limit}};
 
+// ---- deploy.restart_policy: at most max_attempts restarts in a sliding window
+
+struct DeployRestart {
+  RestartSpec spec;
+  bool delay_given = false;
+  std::optional<Place> window_place;
+};
+
+void read_condition(const Field& f, DeployRestart& d) {
+  constexpr std::string_view kConditions[] = {"none", "on-failure", "any"};
+  constexpr RestartPolicy kPolicies[] = {RestartPolicy::no, RestartPolicy::on_failure,
+                                         RestartPolicy::always};
+  std::size_t which = 0;
+  if (read_choice(f.context, "restart_policy.condition", f.value(), kConditions, which)) {
+    d.spec.policy = kPolicies[which];
+  }
+}
+void read_deploy_delay(const Field& f, DeployRestart& d) {
+  if (read_duration(f.context, "restart_policy.delay", f.value(), d.spec.delay)) {
+    d.delay_given = true;
+  }
+}
+void read_max_attempts(const Field& f, DeployRestart& d) {
+  std::int64_t count = 0;
+  if (read_integer(f.context, "restart_policy.max_attempts", f.value(), 0, 1'000'000, count)) {
+    d.spec.limit_count = static_cast<int>(count);
+  }
+}
+void read_deploy_window(const Field& f, DeployRestart& d) {
+  d.window_place = f.entry.key_place;
+  read_duration(f.context, "restart_policy.window", f.value(), d.spec.limit_window);
+}
+
+constexpr Key<DeployRestart> kDeployRestartKeys[] = {{"condition", read_condition},
+                                                     {"delay", read_deploy_delay},
+                                                     {"max_attempts", read_max_attempts},
+                                                     {"window", read_deploy_window}};
+
 void check_delays(LoadContext& context, const Node& node, const RestartSpec& r) {
   if (r.max_delay < r.delay) {
     context.report.error(node.place, "restart.max_delay is shorter than restart.delay; swap them");
@@ -98,6 +136,30 @@ bool read_restart_policy(LoadContext& context, const Node& node, RestartSpec& re
 
 void read_restart(const Field& f, ServiceDraft& d) {
   read_restart_policy(f.context, f.value(), d.spec.restart);
+}
+
+void read_deploy_restart_policy(LoadContext& context, const Node& node, ServiceDraft& draft) {
+  DeployRestart d;
+  d.spec = draft.spec.restart;
+  d.spec.policy = RestartPolicy::always;
+  d.spec.max_attempts = 0;
+  read_map(context, node, "deploy.restart_policy", kDeployRestartKeys, d);
+  if (draft.has("restart")) {
+    context.report.warning(draft.place_of("restart"),
+                           "restart has no effect beside deploy.restart_policy; remove one of "
+                           "them");
+  }
+  if (d.window_place && d.spec.limit_count == 0) {
+    context.report.warning(*d.window_place,
+                           "restart_policy.window has no effect without max_attempts; add that or "
+                           "remove it");
+    d.spec.limit_window = Duration{0};
+  }
+  if (d.delay_given) {  // the same each time
+    d.spec.factor = 1;
+    d.spec.max_delay = std::max(d.spec.max_delay, d.spec.delay);
+  }
+  draft.spec.restart = d.spec;
 }
 
 void read_restart_tuning(LoadContext& context, const Node& node, RestartSpec& restart) {

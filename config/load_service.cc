@@ -61,17 +61,6 @@ void read_read_only(const Field& f, ServiceDraft& d) {
 void read_privileged(const Field& f, ServiceDraft& d) {
   read_bool(f.context, "privileged", f.value(), d.spec.privileged);
 }
-void read_cpus(const Field& f, ServiceDraft& d) {
-  read_number(f.context, "cpus", f.value(), 0, 100'000, d.spec.cpus);
-}
-
-void read_oom_score_adj(const Field& f, ServiceDraft& d) {
-  std::int64_t value = 0;
-  if (read_integer(f.context, "oom_score_adj", f.value(), -1000, 1000, value)) {
-    d.spec.oom_score_adj = static_cast<int>(value);
-  }
-}
-
 void read_scale(const Field& f, ServiceDraft& d) {
   std::int64_t value = 0;
   if (read_integer(f.context, "scale", f.value(), 0, 10'000, value)) {
@@ -101,117 +90,126 @@ void read_profiles(const Field& f, ServiceDraft& d) {
   }
 }
 
+void read_expose(const Field& f, ServiceDraft&) {
+  f.context.report.warning(f.entry.key_place,
+                           "expose has no effect, it publishes nothing; remove it");
+}
+void read_storage_opt(const Field& f, ServiceDraft&) {
+  f.context.report.warning(f.entry.key_place,
+                           "storage_opt has no effect on the layers of keepwell; remove it");
+}
+
 constexpr std::string_view kLater = "this version has nothing in its place; remove it";
 constexpr std::string_view kNetwork =
     "services have a private network with loopback, or network_mode: host or none";
-constexpr std::string_view kVolumes =
-    "put the files into x-keepwell.rootfs, which every container gets a layer of its own over";
 constexpr std::string_view kOneHost = "keepwell runs one host; remove it";
 
 constexpr Key<ServiceDraft> kServiceKeys[] = {
+    {"annotations", read_annotations},
     {"cap_add", read_cap_add},
     {"cap_drop", read_cap_drop},
+    {"cgroup", read_cgroup},
     {"command", read_command},
+    {"configs", read_configs},
     {"container_name", read_container_name},
+    {"cpu_shares", read_cpu_shares},
     {"cpus", read_cpus},
+    {"cpuset", read_cpuset},
     {"depends_on", read_depends_on},
+    {"deploy", read_deploy},
+    {"device_cgroup_rules", read_device_cgroup_rules},
+    {"devices", read_devices},
+    {"dns", read_dns},
+    {"dns_opt", read_dns_opt},
+    {"dns_search", read_dns_search},
+    {"domainname", read_domainname},
     {"entrypoint", read_entrypoint},
     {"env_file", read_env_file},
     {"environment", read_environment},
+    {"expose", read_expose},
+    {"extra_hosts", read_extra_hosts},
+    {"group_add", read_group_add},
     {"healthcheck", read_healthcheck},
     {"hostname", read_hostname},
     {"image", read_image},
     {"init", read_init},
+    {"ipc", read_ipc},
+    {"label_file", read_label_file},
     {"labels", read_labels},
     {"logging", read_logging_key},
     {"mem_limit", read_mem_limit},
+    {"mem_reservation", read_mem_reservation},
+    {"mem_swappiness", read_mem_swappiness},
+    {"memswap_limit", read_memswap_limit},
     {"network_mode", read_network_mode},
+    {"oom_kill_disable", read_oom_kill_disable},
     {"oom_score_adj", read_oom_score_adj},
+    {"pid", read_pid},
     {"pids_limit", read_pids_limit},
+    {"post_start", read_post_start},
+    {"pre_stop", read_pre_stop},
     {"privileged", read_privileged},
     {"profiles", read_profiles},
     {"read_only", read_read_only},
     {"restart", read_restart},
     {"scale", read_scale},
+    {"secrets", read_secrets},
     {"security_opt", read_security_opt},
+    {"shm_size", read_shm_size},
     {"stdin_open", read_stdin_open},
     {"stop_grace_period", read_stop_grace_period},
     {"stop_signal", read_stop_signal},
+    {"storage_opt", read_storage_opt},
+    {"sysctls", read_sysctls},
+    {"tmpfs", read_tmpfs},
     {"tty", read_tty},
     {"ulimits", read_ulimits},
     {"user", read_user},
+    {"userns_mode", read_userns_mode},
+    {"uts", read_uts},
+    {"volumes", read_volumes},
     {"working_dir", read_working_dir},
     {"x-keepwell", read_service_keepwell},
 
-    {"annotations", nullptr, "use labels"},
     {"attach", nullptr, "read the output with keepwell logs -f"},
     {"blkio_config", nullptr, kLater},
     {"build", nullptr, "build beforehand and name the result in x-keepwell.rootfs"},
-    {"cgroup", nullptr, "every service has a cgroup namespace of its own; remove it"},
     {"cgroup_parent", nullptr, "keepwell keeps services in its own cgroup; remove it"},
-    {"configs", nullptr, kVolumes},
     {"cpu_count", nullptr, "use cpus"},
     {"cpu_percent", nullptr, "use cpus"},
     {"cpu_period", nullptr, "use cpus"},
     {"cpu_quota", nullptr, "use cpus"},
     {"cpu_rt_period", nullptr, "use cpus"},
     {"cpu_rt_runtime", nullptr, "use cpus"},
-    {"cpu_shares", nullptr, "use cpus"},
-    {"cpuset", nullptr, "use cpus"},
     {"credential_spec", nullptr, "it is for Windows; remove it"},
-    {"deploy", nullptr, "use restart, mem_limit, cpus, pids_limit and scale"},
     {"develop", nullptr, "it is for docker compose watch; remove it"},
-    {"device_cgroup_rules", nullptr, "use privileged: true"},
-    {"devices", nullptr, "use privileged: true"},
-    {"dns", nullptr, kNetwork},
-    {"dns_opt", nullptr, kNetwork},
-    {"dns_search", nullptr, kNetwork},
-    {"domainname", nullptr, "use hostname"},
-    {"expose", nullptr, "it publishes nothing; remove it"},
-    {"extends", nullptr, "use a YAML anchor and <<: *name"},
     {"external_links", nullptr, kNetwork},
-    {"extra_hosts", nullptr, "put them into etc/hosts of x-keepwell.rootfs"},
     {"gpus", nullptr, "use privileged: true"},
-    {"group_add", nullptr, "use user, and the groups in etc/group of the root file system"},
-    {"ipc", nullptr, "every service has an ipc namespace of its own; remove it"},
     {"isolation", nullptr, "it is for Windows; remove it"},
-    {"label_file", nullptr, "use labels"},
     {"links", nullptr, "use depends_on for the order of starts"},
     {"mac_address", nullptr, kNetwork},
-    {"mem_reservation", nullptr, "use mem_limit"},
-    {"mem_swappiness", nullptr, "cgroup v2 has nothing like it; use mem_limit"},
-    {"memswap_limit", nullptr, "use mem_limit"},
     {"models", nullptr, kLater},
     {"networks", nullptr, kNetwork},
-    {"oom_kill_disable", nullptr, "cgroup v2 has nothing like it; use oom_score_adj"},
-    {"pid", nullptr, "every service has a pid namespace of its own; remove it"},
     {"platform", nullptr, "services run on this machine's own; remove it"},
     {"ports", nullptr, "use network_mode: host, where a service's ports are the host's"},
-    {"post_start", nullptr, kLater},
     {"pre_start", nullptr,
      "use a service of its own and depends_on with "
      "service_completed_successfully"},
-    {"pre_stop", nullptr, "handle stop_signal in the service"},
     {"provider", nullptr, kOneHost},
     {"pull_policy", nullptr, "name a root file system in x-keepwell.rootfs"},
     {"pull_refresh_after", nullptr, "name a root file system in x-keepwell.rootfs"},
     {"runtime", nullptr, "use x-keepwell.runtime"},
-    {"secrets", nullptr, kVolumes},
-    {"shm_size", nullptr, kLater},
-    {"storage_opt", nullptr, kLater},
-    {"sysctls", nullptr, kLater},
-    {"tmpfs", nullptr, kVolumes},
     {"use_api_socket", nullptr, kLater},
-    {"userns_mode", nullptr, kLater},
-    {"uts", nullptr, "every service has a uts namespace of its own; use hostname"},
-    {"volumes", nullptr, kVolumes},
-    {"volumes_from", nullptr, kVolumes},
+    {"volumes_from", nullptr, "name the volumes in volumes"},
 };
 
 // Keys that mean nothing to a plain process on the host.
-constexpr std::string_view kContainerOnly[] = {"cap_add",    "cap_drop",    "hostname",
-                                               "init",       "read_only",   "security_opt",
-                                               "privileged", "network_mode"};
+constexpr std::string_view kContainerOnly[] = {
+    "annotations", "cap_add",   "cap_drop", "cgroup",       "configs",      "device_cgroup_rules",
+    "devices",     "dns",       "dns_opt",  "dns_search",   "domainname",   "extra_hosts",
+    "group_add",   "hostname",  "init",     "ipc",          "network_mode", "pid",
+    "privileged",  "read_only", "secrets",  "security_opt", "shm_size",     "sysctls",
+    "tmpfs",       "uts",       "volumes"};
 
 void check_process(LoadContext& context, const ServiceDraft& d) {
   for (std::string_view key : kContainerOnly) {
@@ -294,6 +292,10 @@ ServiceDraft read_service(LoadContext& context, const Entry& entry) {
   }
   read_map(context, entry.value, "service " + entry.key, kServiceKeys, d);
   finish_environment(context, d);
+  finish_limits(context, d);
+  finish_host(context, d);
+  finish_mounts(context, d);
+  finish_files(context, d);
   finish_checks(context, d);
   check_service(context, d);
   return d;

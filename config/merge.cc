@@ -1,17 +1,28 @@
 #include "config/merge.h"
 
 #include <algorithm>
+#include <initializer_list>
 #include <unordered_map>
 
 namespace keepwell {
 namespace {
 
-bool is_replaced_whole(std::string_view key) {
-  return key == "command" || key == "entrypoint" || key == "test";
+bool is_one_of(std::string_view key, std::initializer_list<std::string_view> keys) {
+  return std::find(keys.begin(), keys.end(), key) != keys.end();
 }
 
+bool is_replaced_whole(std::string_view key) {
+  return is_one_of(key, {"command", "entrypoint", "test", "extends"});
+}
+
+// A list, or a map by name.
 bool has_two_forms(std::string_view key) {
-  return key == "environment" || key == "labels" || key == "depends_on";
+  return is_one_of(key, {"environment", "labels", "depends_on", "sysctls", "annotations"});
+}
+
+// A list, or a single value for a list of one.
+bool may_be_single(std::string_view key) {
+  return is_one_of(key, {"dns", "dns_search", "dns_opt", "env_file", "label_file", "tmpfs"});
 }
 
 Node null_at(const Place& place) {
@@ -62,6 +73,79 @@ void make_map(std::string_view key, Node& node) {
   node = std::move(map);
 }
 
+// The list form of {db: 10.0.0.1, web: [10.0.0.2, 10.0.0.3]}.
+void make_host_list(Node& node) {
+  if (!node.is_mapping()) return;
+  Node list;
+  list.kind = Node::Kind::sequence;
+  list.place = node.place;
+  for (Entry& entry : node.entries) {
+    std::vector<Node> addresses;
+    if (entry.value.is_sequence()) {
+      addresses = std::move(entry.value.items);
+    } else {
+      addresses.push_back(std::move(entry.value));
+    }
+    for (Node& address : addresses) {
+      if (address.is_scalar()) address.text = entry.key + "=" + address.text;
+      list.items.push_back(std::move(address));
+    }
+  }
+  node = std::move(list);
+}
+
+void make_list(Node& node) {
+  if (!node.is_scalar()) return;
+  Node list;
+  list.kind = Node::Kind::sequence;
+  list.place = node.place;
+  list.items.push_back(std::move(node));
+  node = std::move(list);
+}
+
+std::string text_of(const Node& node, std::string_view key) {
+  const Node* value = node.find(key);
+  return value != nullptr && value->is_scalar() ? value->text : std::string();
+}
+
+// The second part of A:B:C, or all of it where there is one only.
+std::string second_part(const std::string& text) {
+  std::size_t first = text.find(':');
+  if (first == std::string::npos) return text;
+  return text.substr(first + 1, text.find(':', first + 1) - first - 1);
+}
+
+// What of ITEM, in the list KEY, may be there only once; empty: nothing.
+std::string unique_part(std::string_view key, const Node& item) {
+  if (is_one_of(key, {"volumes", "devices"})) {
+    return item.is_scalar() ? second_part(item.text) : text_of(item, "target");
+  }
+  if (key == "tmpfs") return item.text.substr(0, item.text.find(':'));
+  if (is_one_of(key, {"secrets", "configs"})) {
+    if (item.is_scalar()) return item.text;
+    std::string target = text_of(item, "target");
+    return target.empty() ? text_of(item, "source") : target;
+  }
+  return item.is_scalar() ? item.text : std::string();
+}
+
+void merge_lists(std::string_view key, Node& base, Node later) {
+  std::unordered_map<std::string, std::size_t> index;
+  for (std::size_t i = 0; i < base.items.size(); ++i) {
+    index.try_emplace(unique_part(key, base.items[i]), i);
+  }
+  for (Node& item : later.items) {
+    std::string part = unique_part(key, item);
+    auto found = part.empty() ? index.end() : index.find(part);
+    if (found == index.end()) {
+      index.try_emplace(std::move(part), base.items.size());
+      base.items.push_back(std::move(item));
+    } else if (item.is_mapping() || item.text != base.items[found->second].text) {
+      base.items[found->second] = std::move(item);
+    }
+  }
+}
+
 void merge_value(std::string_view key, Node& base, Node later);
 
 void merge_maps(Node& base, Node later) {
@@ -81,6 +165,18 @@ void merge_maps(Node& base, Node later) {
 
 void merge_value(std::string_view key, Node& base, Node later) {
   if (later.is_null()) return;
+  if (later.mark != Node::Mark::none || base.mark == Node::Mark::reset) {
+    base = std::move(later);
+    return;
+  }
+  if (key == "extra_hosts" && base.kind != later.kind) {
+    make_host_list(base);
+    make_host_list(later);
+  }
+  if (may_be_single(key)) {
+    make_list(base);
+    make_list(later);
+  }
   // Two lists of services stay a list; everything else with two forms is merged by name.
   if (has_two_forms(key) && (key != "depends_on" || base.kind != later.kind)) {
     make_map(key, base);
@@ -96,12 +192,7 @@ void merge_value(std::string_view key, Node& base, Node later) {
     }
     merge_maps(base, std::move(later));
   } else if (base.is_sequence() && later.is_sequence() && !is_replaced_whole(key)) {
-    for (Node& item : later.items) {
-      bool there = item.is_scalar() &&
-                   std::any_of(base.items.begin(), base.items.end(),
-                               [&](const Node& n) { return n.is_scalar() && n.text == item.text; });
-      if (!there) base.items.push_back(std::move(item));
-    }
+    merge_lists(key, base, std::move(later));
   } else {
     base = std::move(later);
   }
@@ -125,6 +216,16 @@ void merge_compose_tree(Node& base, Node later, Report& report) {
     return;
   }
   merge_maps(base, std::move(later));
+}
+
+void merge_compose_value(Node& base, Node later) { merge_value("", base, std::move(later)); }
+
+void remove_reset_values(Node& node) {
+  std::erase_if(node.items, [](const Node& item) { return item.mark == Node::Mark::reset; });
+  std::erase_if(node.entries,
+                [](const Entry& entry) { return entry.value.mark == Node::Mark::reset; });
+  for (Node& item : node.items) remove_reset_values(item);
+  for (Entry& entry : node.entries) remove_reset_values(entry.value);
 }
 
 }  // namespace keepwell

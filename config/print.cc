@@ -1,113 +1,14 @@
 #include "config/print.h"
 
-#include <charconv>
 #include <cstdio>
 #include <string_view>
 
 #include "config/bytes.h"
-#include "config/duration.h"
 #include "config/spec_names.h"
-#include "config/utf8.h"
+#include "config/yaml_writer.h"
 
 namespace keepwell {
 namespace {
-
-// Whether YAML and Compose read TEXT without quotes as the same text. Errs towards quotes.
-bool is_plain(std::string_view text) {
-  if (text.empty()) return false;
-  char first = text[0];
-  bool letter = (first >= 'a' && first <= 'z') || (first >= 'A' && first <= 'Z') || first == '/';
-  if (!letter || text == "null" || text == "true" || text == "false" || text == "yes" ||
-      text == "on" || text == "off" || text == "y" || text == "n") {
-    return false;
-  }
-  for (char c : text) {
-    bool good = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                c == '/' || c == '.' || c == '-' || c == '_' || c == '+' || c == '@';
-    if (!good) return false;
-  }
-  return true;
-}
-
-std::string quote(std::string_view text) {
-  std::string out = "\"";
-  while (!text.empty()) {
-    std::size_t length = utf8_length(text);
-    auto c = static_cast<unsigned char>(text[0]);
-    if (length == 0) {
-      out += "\xEF\xBF\xBD";  // not text; YAML has no way to say it
-      length = 1;
-    } else if (c == '"' || c == '\\') {
-      out += '\\';
-      out += text[0];
-    } else if (c == '\n') {
-      out += "\\n";
-    } else if (c < 0x20 || c == 0x7f) {
-      char escape[8];
-      std::snprintf(escape, sizeof escape, "\\x%02x", static_cast<unsigned>(c));
-      out += escape;
-    } else {
-      out.append(text.substr(0, length));
-    }
-    text.remove_prefix(length);
-  }
-  return out + "\"";
-}
-
-std::string yaml_key(std::string_view key) { return is_plain(key) ? std::string(key) : quote(key); }
-
-// A value as YAML: with $ doubled, since values are interpolated when read.
-std::string yaml_text(std::string_view text) {
-  std::string doubled;
-  for (char c : text) {
-    doubled += c;
-    if (c == '$') doubled += c;
-  }
-  return is_plain(doubled) ? doubled : quote(doubled);
-}
-
-class YamlWriter {
- public:
-  std::string out;
-
-  void open(std::string_view key) {
-    line(yaml_key(key) + ":");
-    indent_ += 2;
-  }
-  void close() { indent_ -= 2; }
-  void raw(std::string_view key, std::string_view value) {
-    line(yaml_key(key) + ": " + std::string(value));
-  }
-  void text(std::string_view key, std::string_view value) { raw(key, yaml_text(value)); }
-  void text_if(std::string_view key, std::string_view value) {
-    if (!value.empty()) text(key, value);
-  }
-  void flag(std::string_view key, bool value) { raw(key, value ? "true" : "false"); }
-  void flag_if(std::string_view key, bool value) {
-    if (value) raw(key, "true");
-  }
-  void number(std::string_view key, std::int64_t value) { raw(key, std::to_string(value)); }
-  void real(std::string_view key, double value) { raw(key, shortest(value)); }
-  void duration(std::string_view key, Duration value) { raw(key, format_duration(value)); }
-  void list(std::string_view key, const std::vector<std::string>& values) {
-    std::string flow;
-    for (const std::string& value : values) flow += (flow.empty() ? "" : ", ") + yaml_text(value);
-    raw(key, "[" + flow + "]");
-  }
-  void list_if(std::string_view key, const std::vector<std::string>& values) {
-    if (!values.empty()) list(key, values);
-  }
-
- private:
-  static std::string shortest(double value) {
-    char buffer[40];
-    auto [end, error] = std::to_chars(buffer, buffer + sizeof buffer, value);
-    return error == std::errc{} ? std::string(buffer, end) : "0";
-  }
-  void line(const std::string& text) { out += std::string(indent_, ' ') + text + "\n"; }
-
-  std::size_t indent_ = 0;
-};
 
 void print_http(YamlWriter& w, const HttpCheck& http) {
   w.open("http");
@@ -239,34 +140,6 @@ void print_service_keepwell(YamlWriter& w, const ServiceSpec& s) {
   w.close();
 }
 
-void print_limits(YamlWriter& w, const ServiceSpec& s) {
-  if (!s.ulimits.empty()) {
-    w.open("ulimits");
-    for (const Ulimit& u : s.ulimits) {
-      w.open(u.name);
-      w.number("soft", u.soft);
-      w.number("hard", u.hard);
-      w.close();
-    }
-    w.close();
-  }
-  if (s.pids_limit > 0) w.number("pids_limit", s.pids_limit);
-  if (s.memory_bytes > 0) w.raw("mem_limit", format_bytes(s.memory_bytes));
-  if (s.cpus > 0) w.real("cpus", s.cpus);
-  if (s.oom_score_adj) w.number("oom_score_adj", *s.oom_score_adj);
-}
-
-void print_security(YamlWriter& w, const ServiceSpec& s) {
-  w.list_if("cap_add", s.cap_add);
-  w.list_if("cap_drop", s.cap_drop);
-  w.flag_if("privileged", s.privileged);
-  w.flag_if("read_only", s.read_only);
-  std::vector<std::string> options;
-  if (s.no_new_privileges) options.emplace_back("no-new-privileges:true");
-  if (!s.seccomp.empty()) options.push_back("seccomp:" + s.seccomp);
-  w.list_if("security_opt", options);
-}
-
 void print_maps(YamlWriter& w, const ServiceSpec& s) {
   if (!s.environment.empty()) {
     w.open("environment");
@@ -299,13 +172,11 @@ void print_service(YamlWriter& w, const ServiceSpec& s) {
   if (s.command) w.list("command", *s.command);
   w.text_if("working_dir", s.working_dir);
   w.text_if("user", s.user);
-  w.text_if("hostname", s.hostname);
   w.text_if("network_mode", s.network_mode);
-  print_security(w, s);
   w.flag_if("init", s.init);
   w.flag_if("tty", s.tty);
   w.flag_if("stdin_open", s.stdin_open);
-  print_limits(w, s);
+  print_container(w, s);
   print_maps(w, s);
   w.text_if("stop_signal", s.stop_signal);
   w.duration("stop_grace_period", s.stop_grace_period);
@@ -316,8 +187,9 @@ void print_service(YamlWriter& w, const ServiceSpec& s) {
   w.raw("driver", s.logging.driver);
   if (s.logging.driver != "none") {
     w.open("options");
-    w.raw("max-size", quote(format_bytes(static_cast<std::int64_t>(s.logging.file_bytes_max))));
-    w.raw("max-file", quote(std::to_string(s.logging.files_max)));
+    w.raw("max-size",
+          yaml_quote(format_bytes(static_cast<std::int64_t>(s.logging.file_bytes_max))));
+    w.raw("max-file", yaml_quote(std::to_string(s.logging.files_max)));
     w.close();
   }
   w.close();
@@ -360,6 +232,7 @@ std::string print_project(const ProjectSpec& project) {
   YamlWriter w;
   w.text("name", project.name);
   print_project_keepwell(w, project);
+  print_resources(w, project);
   if (project.services.empty()) {
     w.raw("services", "{}");
     return std::move(w.out);

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "config/container_spec.h"
 #include "config/time.h"
 
 namespace keepwell {
@@ -155,11 +156,19 @@ struct ServiceSpec {
   std::optional<std::vector<std::string>> entrypoint;  // none: the image's
   std::optional<std::vector<std::string>> command;     // none: the image's
   std::vector<std::pair<std::string, std::string>>
-      environment;                             // env_file under environment, in file order
-  std::string working_dir;                     // empty: the image's, else /
-  std::string user;                            // empty: the image's, else 0:0
-  std::string hostname;                        // empty: the id's first 12 digits
-  std::string network_mode;                    // "", none, host
+      environment;          // env_file under environment, in file order
+  std::string working_dir;  // empty: the image's, else /
+  std::string user;         // empty: the image's, else 0:0
+  std::string hostname;     // empty: the id's first 12 digits
+  std::string domainname;
+  std::string network_mode;                     // "", none, host
+  std::string pid_mode, uts_mode, cgroup_mode;  // "": one of its own; host
+  std::string ipc_mode;                         // "": one of its own; host, none (without /dev/shm)
+  std::vector<std::string> group_add;           // names (of the container's /etc/group) or numbers
+  std::vector<std::pair<std::string, std::string>> extra_hosts;  // name, address
+  std::vector<std::string> dns, dns_search, dns_opt;  // each in place of the host's where it is set
+  std::map<std::string, std::string> sysctls;
+  std::map<std::string, std::string> annotations;
   std::vector<std::string> cap_add, cap_drop;  // without CAP_; ALL is allowed
   bool privileged = false;
   bool read_only = false;
@@ -167,11 +176,24 @@ struct ServiceSpec {
   bool init = false;
   bool tty = false;
   bool stdin_open = false;
-  std::string seccomp;  // "", unconfined, or an absolute profile path
+  std::string seccomp;    // "", unconfined, or an absolute profile path
+  std::string apparmor;   // "", unconfined, or the name of a loaded profile
+  bool unmasked = false;  // security_opt systempaths=unconfined: all of /proc and /sys is seen
+  std::vector<MountSpec> mounts;  // by target
+  std::vector<FileSpec> files;    // secrets, then configs
+  std::vector<DeviceSpec> devices;
+  std::vector<std::string> device_cgroup_rules;  // "c 1:3 mr"
+  std::int64_t shm_bytes = std::int64_t{64} << 20;
   std::vector<Ulimit> ulimits;
-  std::int64_t pids_limit = 0;    // 0: none
-  std::int64_t memory_bytes = 0;  // 0: none
-  double cpus = 0;                // 0: none
+  std::int64_t pids_limit = 0;         // 0: none
+  std::int64_t memory_bytes = 0;       // 0: none
+  std::int64_t memory_swap_bytes = 0;  // memory and swap; 0: twice memory_bytes; -1: no limit
+  std::int64_t memory_reservation_bytes = 0;  // 0: none
+  std::optional<int> mem_swappiness;          // 0 to 100; cgroup v1 only
+  bool oom_kill_disable = false;              // cgroup v1 only
+  double cpus = 0;                            // 0: none
+  std::int64_t cpu_shares = 0;                // 0: the kernel's, 1024
+  std::string cpuset;                         // "0-3,5"; empty: all
   std::optional<int> oom_score_adj;
   std::map<std::string, std::string> labels;
   std::string stop_signal;  // empty: the image's, else SIGTERM
@@ -186,6 +208,7 @@ struct ServiceSpec {
       checks;  // the Compose healthcheck first where there is one; empty: no health
   bool retries_given =
       false;  // the file (or its defaults) sets retries; else `run` and `check` warn
+  std::vector<HookSpec> post_start, pre_stop;
   bool healthcheck_disabled = false;  // test: NONE or disable: true; no check named healthcheck
   std::vector<std::string> profiles;
   int scale = 1;

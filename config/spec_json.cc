@@ -107,6 +107,51 @@ void fields(Io& io, Ulimit& s) {
 }
 
 template <class Io>
+void fields(Io& io, MountSpec& s) {
+  io("kind", s.kind);
+  io("target", s.target);
+  io("read_only", s.read_only);
+  io("source", s.source);
+  io("create_source", s.create_source);
+  io("propagation", s.propagation);
+  io("recursive", s.recursive);
+  io("volume_key", s.volume_key);
+  io("external", s.external);
+  io("copy", s.copy);
+  io("driver_opts", s.driver_opts);
+  io("options", s.options);
+}
+
+template <class Io>
+void fields(Io& io, FileSpec& s) {
+  io("secret", s.secret);
+  io("name", s.name);
+  io("target", s.target);
+  io("uid", s.uid);
+  io("gid", s.gid);
+  io("mode", s.mode);
+  io("path", s.path);
+  io("variable", s.variable);
+  io("content", s.content);
+}
+
+template <class Io>
+void fields(Io& io, DeviceSpec& s) {
+  io("source", s.source);
+  io("target", s.target);
+  io("permissions", s.permissions);
+}
+
+template <class Io>
+void fields(Io& io, HookSpec& s) {
+  io("command", s.command);
+  io("user", s.user);
+  io("privileged", s.privileged);
+  io("working_dir", s.working_dir);
+  io("environment", s.environment);
+}
+
+template <class Io>
 void fields(Io& io, ServiceSpec& s) {
   io("name", s.name);
   io("container_name", s.container_name);
@@ -120,7 +165,19 @@ void fields(Io& io, ServiceSpec& s) {
   io("working_dir", s.working_dir);
   io("user", s.user);
   io("hostname", s.hostname);
+  io("domainname", s.domainname);
   io("network_mode", s.network_mode);
+  io("pid_mode", s.pid_mode);
+  io("uts_mode", s.uts_mode);
+  io("cgroup_mode", s.cgroup_mode);
+  io("ipc_mode", s.ipc_mode);
+  io("group_add", s.group_add);
+  io("extra_hosts", s.extra_hosts);
+  io("dns", s.dns);
+  io("dns_search", s.dns_search);
+  io("dns_opt", s.dns_opt);
+  io("sysctls", s.sysctls);
+  io("annotations", s.annotations);
   io("cap_add", s.cap_add);
   io("cap_drop", s.cap_drop);
   io("privileged", s.privileged);
@@ -130,10 +187,23 @@ void fields(Io& io, ServiceSpec& s) {
   io("tty", s.tty);
   io("stdin_open", s.stdin_open);
   io("seccomp", s.seccomp);
+  io("apparmor", s.apparmor);
+  io("unmasked", s.unmasked);
+  io("mounts", s.mounts);
+  io("files", s.files);
+  io("devices", s.devices);
+  io("device_cgroup_rules", s.device_cgroup_rules);
+  io("shm_bytes", s.shm_bytes);
   io("ulimits", s.ulimits);
   io("pids_limit", s.pids_limit);
   io("memory_bytes", s.memory_bytes);
+  io("memory_swap_bytes", s.memory_swap_bytes);
+  io("memory_reservation_bytes", s.memory_reservation_bytes);
+  io("mem_swappiness", s.mem_swappiness);
+  io("oom_kill_disable", s.oom_kill_disable);
   io("cpus", s.cpus);
+  io("cpu_shares", s.cpu_shares);
+  io("cpuset", s.cpuset);
   io("oom_score_adj", s.oom_score_adj);
   io("labels", s.labels);
   io("stop_signal", s.stop_signal);
@@ -144,6 +214,8 @@ void fields(Io& io, ServiceSpec& s) {
   io("depends_on", s.depends_on);
   io("checks", s.checks);
   io("retries_given", s.retries_given);
+  io("post_start", s.post_start);
+  io("pre_stop", s.pre_stop);
   io("healthcheck_disabled", s.healthcheck_disabled);
   io("profiles", s.profiles);
   io("scale", s.scale);

@@ -83,6 +83,8 @@ ordered_json security_options(const ServiceSpec& spec) {
   std::vector<std::string> options;
   if (spec.no_new_privileges) options.emplace_back("no-new-privileges");
   if (!spec.seccomp.empty()) options.push_back("seccomp=" + spec.seccomp);
+  if (!spec.apparmor.empty()) options.push_back("apparmor=" + spec.apparmor);
+  if (spec.unmasked) options.emplace_back("systempaths=unconfined");
   return list_or_null(options);
 }
 
@@ -94,44 +96,65 @@ ordered_json log_config(const LoggingSpec& logging) {
 }
 
 // What the container may use and do.
+ordered_json extra_hosts(const ServiceSpec& spec) {
+  ordered_json list = nullptr;
+  for (const auto& [name, address] : spec.extra_hosts) list.push_back(name + ":" + address);
+  return list;
+}
+
+ordered_json devices_array(const ServiceSpec& spec) {
+  ordered_json list = ordered_json::array();
+  for (const DeviceSpec& device : spec.devices) {
+    list.push_back({{"PathOnHost", device.source},
+                    {"PathInContainer", device.target},
+                    {"CgroupPermissions", device.permissions}});
+  }
+  return list;
+}
+
 void add_limits(ordered_json& host, const ServiceSpec& spec) {
   host["CapAdd"] = list_or_null(spec.cap_add);
   host["CapDrop"] = list_or_null(spec.cap_drop);
-  host["CgroupnsMode"] = spec.runtime == RuntimeKind::oci ? "private" : "host";
-  host["Dns"] = ordered_json::array();
-  host["DnsOptions"] = ordered_json::array();
-  host["DnsSearch"] = ordered_json::array();
-  host["ExtraHosts"] = nullptr;
-  host["GroupAdd"] = nullptr;
-  host["IpcMode"] = spec.runtime == RuntimeKind::oci ? "private" : "host";
+  const bool own = spec.runtime == RuntimeKind::oci;  // namespaces
+  host["CgroupnsMode"] = own ? either(spec.cgroup_mode, "private") : "host";
+  host["Dns"] = spec.dns;
+  host["DnsOptions"] = spec.dns_opt;
+  host["DnsSearch"] = spec.dns_search;
+  host["ExtraHosts"] = extra_hosts(spec);
+  host["GroupAdd"] = list_or_null(spec.group_add);
+  host["IpcMode"] = own ? either(spec.ipc_mode, "private") : "host";
   host["Cgroup"] = "";
   host["Links"] = nullptr;
   host["OomScoreAdj"] = spec.oom_score_adj.value_or(0);
-  host["PidMode"] = spec.runtime == RuntimeKind::oci ? "" : "host";
+  host["PidMode"] = own ? spec.pid_mode : "host";
   host["Privileged"] = spec.privileged;
   host["PublishAllPorts"] = false;
   host["ReadonlyRootfs"] = spec.read_only;
   host["SecurityOpt"] = security_options(spec);
-  host["UTSMode"] = "";
+  host["UTSMode"] = spec.uts_mode;
   host["UsernsMode"] = "";
-  host["ShmSize"] = 67108864;
+  host["ShmSize"] = spec.shm_bytes;
+  if (!spec.sysctls.empty()) host["Sysctls"] = spec.sysctls;
+  if (!spec.annotations.empty()) host["Annotations"] = spec.annotations;
 }
 
 void add_resources(ordered_json& host, const ServiceSpec& spec, const RuntimeFacts& facts) {
   host["Runtime"] = spec.runtime == RuntimeKind::process ? "process" : facts.oci_runtime;
   host["Isolation"] = "";
-  host["CpuShares"] = 0;
+  host["CpuShares"] = spec.cpu_shares;
   host["Memory"] = spec.memory_bytes;
   host["NanoCpus"] = static_cast<std::int64_t>(spec.cpus * 1e9);
   host["CgroupParent"] = "";
   host["CpuPeriod"] = 0;
   host["CpuQuota"] = 0;
-  host["CpusetCpus"] = "";
+  host["CpusetCpus"] = spec.cpuset;
   host["CpusetMems"] = "";
-  host["Devices"] = ordered_json::array();
-  host["MemoryReservation"] = 0;
-  host["MemorySwap"] = 0;
-  host["OomKillDisable"] = nullptr;
+  host["Devices"] = devices_array(spec);
+  if (!spec.device_cgroup_rules.empty()) host["DeviceCgroupRules"] = spec.device_cgroup_rules;
+  host["MemoryReservation"] = spec.memory_reservation_bytes;
+  host["MemorySwap"] = spec.memory_swap_bytes;
+  if (spec.mem_swappiness) host["MemorySwappiness"] = *spec.mem_swappiness;
+  host["OomKillDisable"] = spec.oom_kill_disable ? ordered_json(true) : ordered_json(nullptr);
   host["Init"] = spec.init;
   host["PidsLimit"] = spec.pids_limit > 0 ? ordered_json(spec.pids_limit) : ordered_json(nullptr);
   host["Ulimits"] = ulimits_array(spec);
@@ -187,7 +210,7 @@ ordered_json config_object(const ContainerStatus& c, const RuntimeFacts& facts) 
   const ServiceSpec& spec = *c.spec;
   ordered_json config = {
       {"Hostname", either(facts.hostname, either(spec.hostname, c.id.substr(0, 12)))},
-      {"Domainname", ""},
+      {"Domainname", spec.domainname},
       {"User", either(facts.user, spec.user)},
       {"AttachStdin", false},
       {"AttachStdout", true},

@@ -263,6 +263,59 @@ constexpr ContainerFamily kContainerHistograms[] = {
     {"keepwell_service_stop_duration_seconds", kHistogram,
      "Time from a stop signal to the end of the service.", add_stop_duration}};
 
+// ---- what a container uses
+
+void add_cpu_used(MetricWriter& writer, const ServiceUsage& u) { writer.sample(u.cpu_seconds); }
+void add_throttled(MetricWriter& writer, const ServiceUsage& u) {
+  writer.sample(u.cpu_throttled_seconds);
+}
+void add_memory(MetricWriter& writer, const ServiceUsage& u) {
+  writer.sample(number(u.memory_bytes));
+}
+void add_working_set(MetricWriter& writer, const ServiceUsage& u) {
+  writer.sample(number(u.memory_working_set_bytes));
+}
+void add_memory_limit(MetricWriter& writer, const ServiceUsage& u) {
+  if (u.memory_limit_bytes) writer.sample(number(*u.memory_limit_bytes));
+}
+void add_processes(MetricWriter& writer, const ServiceUsage& u) {
+  writer.sample(number(u.processes));
+}
+void add_oom_kills(MetricWriter& writer, const ServiceUsage& u) {
+  writer.sample(number(u.oom_kills));
+}
+void add_pressure(MetricWriter& writer, const ServiceUsage& u) {
+  if (u.cpu_pressure_seconds) writer.sample(*u.cpu_pressure_seconds, {{"resource", "cpu"}});
+  if (u.memory_pressure_seconds) {
+    writer.sample(*u.memory_pressure_seconds, {{"resource", "memory"}});
+  }
+  if (u.io_pressure_seconds) writer.sample(*u.io_pressure_seconds, {{"resource", "io"}});
+}
+
+struct UsageFamily {
+  const char* name;
+  MetricType type;
+  const char* help;
+  void (*add)(MetricWriter&, const ServiceUsage&);
+};
+
+constexpr UsageFamily kUsageFamilies[] = {
+    {"keepwell_service_cpu_seconds_total", kCounter,
+     "CPU time that the service used, its probes included.", add_cpu_used},
+    {"keepwell_service_cpu_throttled_seconds_total", kCounter,
+     "Time for which the service was held back by its CPU limit.", add_throttled},
+    {"keepwell_service_memory_bytes", kGauge, "Memory of the service, page cache included.",
+     add_memory},
+    {"keepwell_service_memory_working_set_bytes", kGauge,
+     "Memory of the service without page cache that the kernel would drop first.", add_working_set},
+    {"keepwell_service_memory_limit_bytes", kGauge, "Memory limit; absent without one.",
+     add_memory_limit},
+    {"keepwell_service_processes", kGauge, "Processes and threads of the service.", add_processes},
+    {"keepwell_service_oom_kills_total", kCounter,
+     "Processes of the service that the kernel killed for want of memory.", add_oom_kills},
+    {"keepwell_service_pressure_seconds_total", kCounter,
+     "Time for which some process of the service waited for the resource.", add_pressure}};
+
 constexpr const char* kProbeDurationHelp = "How long probes ran, by result.";
 constexpr ContainerFamily kServiceProbeDuration = {"keepwell_probe_duration_seconds", kHistogram,
                                                    kProbeDurationHelp, add_service_probe_duration};
@@ -318,6 +371,18 @@ void write(MetricWriter& writer, const ContainerFamily& family, Containers conta
   }
 }
 
+void write(MetricWriter& writer, const UsageFamily& family, Containers containers,
+           const std::function<const ServiceUsage*(const ContainerStatus&)>& usage) {
+  writer.family(family.name, family.type, family.help);
+  for (const ContainerStatus* c : containers) {
+    const ServiceUsage* used = has_process(*c) ? usage(*c) : nullptr;
+    if (used == nullptr) continue;
+    writer.common({{"service", c->spec->name}, {"replica", replica_text(*c)}});
+    family.add(writer, *used);
+    writer.flush();
+  }
+}
+
 void write(MetricWriter& writer, const CheckFamily& family, Containers containers) {
   writer.family(family.name, family.type, family.help);
   for (const ContainerStatus* c : containers) {
@@ -347,6 +412,9 @@ void each_metric_family(
                        any_histograms);
   for (const ContainerFamily& family : kContainerFamilies) write(writer, family, containers);
   for (const CheckFamily& family : kCheckFamilies) write(writer, family, containers);
+  if (input.usage) {
+    for (const UsageFamily& family : kUsageFamilies) write(writer, family, containers, input.usage);
+  }
   if (any_histograms) {
     for (const ContainerFamily& family : kContainerHistograms) write(writer, family, containers);
   }

@@ -15,6 +15,7 @@
 #include "config/spec.h"
 #include "exporters/agent_stats.h"
 #include "exporters/container_status.h"
+#include "exporters/service_usage.h"
 
 namespace prometheus {
 struct MetricFamily;
@@ -28,6 +29,8 @@ struct MetricsInput {
   // Containers beyond max_services have no series of their own; keepwell_metrics_services_omitted
   // says how many they are.
   MetricsSpec spec;
+  // What a container uses; null where that is not known. Unset: nothing is known of any.
+  std::function<const ServiceUsage*(const ContainerStatus&)> usage = nullptr;
 };
 
 // Calls SINK with each family in turn. A family comes in one or more pieces, one directly behind

@@ -78,6 +78,15 @@ ordered_json networks_object(const ContainerStats& sample) {
   return object;
 }
 
+// What Docker has no word for.
+ordered_json keepwell_object(const ContainerStats& sample) {
+  ordered_json pressure = ordered_json::object();
+  for (const auto& [name, counters] : sample.pressure) {
+    pressure[name] = {{"avg10", counters.avg10}, {"total", counters.total.count()}};
+  }
+  return {{"OomKills", sample.oom_kills}, {"Pressure", std::move(pressure)}};
+}
+
 std::string time_of(const std::optional<ContainerStats>& sample) {
   return sample ? rfc3339_nano(sample->at) : kZeroTimeText;
 }
@@ -99,6 +108,7 @@ std::string stats_json(const std::string& id, const std::string& name,
                          {"precpu_stats", cpu_object(previous)},
                          {"memory_stats", memory_object(now)}};
   if (now && !now->networks.empty()) object["networks"] = networks_object(*now);
+  if (now) object["Keepwell"] = keepwell_object(*now);
   return json_text(object);
 }
 

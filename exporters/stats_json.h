@@ -23,6 +23,12 @@ struct BlockCounters {
   std::uint64_t read_bytes = 0, write_bytes = 0;
 };
 
+// How long some process waited for a resource: share of the last 10 s, and all together.
+struct PressureCounters {
+  double avg10 = 0;  // percent
+  Duration total{0};
+};
+
 // One sample.
 struct ContainerStats {
   WallTime at{};
@@ -36,6 +42,8 @@ struct ContainerStats {
   bool cgroup_v2 = true;                              // else `usage` counts total_inactive_file
   std::uint64_t pids = 0;
   std::uint64_t pids_limit = 0;  // 0: none
+  std::uint64_t oom_kills = 0;
+  std::map<std::string, PressureCounters> pressure;  // by cpu, memory, io; empty: host does not say
   std::vector<BlockCounters> block;
   std::map<std::string, NetworkCounters> networks;  // by interface; empty: host network
 };

@@ -38,8 +38,12 @@ struct LimitFile {
   const char* v2_name;
   const char* v1_name;
   std::string v2_text, v1_text;
-  bool wanted;  // false: lifts a limit that may be there
+  bool wanted;           // false: lifts a limit that may be there
+  bool anywhere = true;  // false: no failure where the group is not in that hierarchy
 };
+
+// The v2 weight (1 to 10000) that stands for v1 shares (2 to 262144), as runc computes it.
+std::int64_t weight_of(std::int64_t shares) { return 1 + ((shares - 2) * 9999) / 262142; }
 
 std::vector<LimitFile> limit_files(const CgroupLimits& limits) {
   std::string pids = limits.pids ? std::to_string(*limits.pids) : "max";
@@ -47,11 +51,20 @@ std::vector<LimitFile> limit_files(const CgroupLimits& limits) {
   constexpr double kPeriod = 100000;  // microseconds, the kernel's default
   std::string quota =
       limits.cpus ? std::to_string(std::llround(std::max(*limits.cpus, 0.01) * kPeriod)) : "max";
+  std::string low =
+      limits.memory_reservation_bytes ? std::to_string(*limits.memory_reservation_bytes) : "";
+  std::string shares = limits.cpu_shares ? std::to_string(*limits.cpu_shares) : "1024";
+  std::string weight = limits.cpu_shares ? std::to_string(weight_of(*limits.cpu_shares)) : "100";
+  std::string cpuset = limits.cpuset + "\n";
   return {{"pids", "pids.max", "pids.max", pids, pids, limits.pids.has_value()},
           {"memory", "memory.max", "memory.limit_in_bytes", memory,
            limits.memory_bytes ? memory : "-1", limits.memory_bytes.has_value()},
           {"cpu", "cpu.max", "cpu.cfs_quota_us", quota + " 100000", limits.cpus ? quota : "-1",
-           limits.cpus.has_value()}};
+           limits.cpus.has_value()},
+          {"memory", "memory.low", "memory.soft_limit_in_bytes", low.empty() ? "0" : low,
+           low.empty() ? "-1" : low, !low.empty()},
+          {"cpu", "cpu.weight", "cpu.shares", weight, shares, limits.cpu_shares.has_value()},
+          {"cpuset", "cpuset.cpus", "cpuset.cpus", cpuset, cpuset, !limits.cpuset.empty(), false}};
 }
 
 Status apply_limits(const CgroupRoot& root, const std::string& path, const CgroupLimits& limits) {
@@ -71,7 +84,8 @@ Status apply_limits(const CgroupRoot& root, const std::string& path, const Cgrou
                                          ": the " + limit.controller +
                                          " controller is not available to us");
     }
-    if (!limit.wanted && ::access(file.c_str(), W_OK) != 0) continue;
+    bool optional = !limit.wanted || !limit.anywhere;
+    if (optional && ::access(file.c_str(), W_OK) != 0) continue;
     if (Status written = write_small_file(file, text); !written && limit.wanted) return written;
   }
   return {};
@@ -89,12 +103,39 @@ Result<UniqueFd> open_procs(const std::string& directory) {
 }
 
 // Hierarchies besides the unified one in which a leaf gets a directory of its own.
-std::vector<std::string> leaf_v1_controllers(const CgroupRoot& root, const CgroupLimits& limits) {
+std::vector<std::string> leaf_v1_controllers(const CgroupRoot& root, const CgroupLimits& limits,
+                                             CgroupLeaf::Use use) {
+  bool measured = use == CgroupLeaf::Use::service;
+  const std::pair<const char*, bool> all[] = {
+      {"pids", measured || limits.pids},
+      {"memory", measured || limits.memory_bytes || limits.memory_reservation_bytes},
+      {"cpu", limits.cpus || limits.cpu_shares},
+      {"cpuset", !limits.cpuset.empty()},
+      {"freezer", !has_unified(root)}};
   std::vector<std::string> names;
-  if (limits.pids && root.layout.find_v1("pids") != nullptr) names.push_back("pids");
-  if (limits.memory_bytes && root.layout.find_v1("memory") != nullptr) names.push_back("memory");
-  if (!has_unified(root) && root.layout.find_v1("freezer") != nullptr) names.push_back("freezer");
+  for (const auto& [name, wanted] : all) {
+    if (wanted && root.layout.find_v1(name) != nullptr) names.emplace_back(name);
+  }
   return names;
+}
+
+// A v1 cpuset takes no process before it has CPUs and memory nodes; each level gets its parent's.
+Status make_v1_cpuset(const CgroupRoot& root, const std::string& path) {
+  std::string directory = root.layout.find_v1("cpuset")->mount;
+  for (std::string_view part : split(path, '/')) {
+    std::string parent = directory;
+    directory += "/" + std::string(part);
+    if (Status made = make_directory(directory); !made) return made;
+    for (const char* name : {"/cpuset.cpus", "/cpuset.mems"}) {
+      Result<std::string> own = read_small_file(directory + name);
+      if (!own) return fail(own.error());
+      if (own->size() > 1) continue;
+      Result<std::string> theirs = read_small_file(parent + name);
+      if (!theirs) return fail(theirs.error());
+      if (Status set = write_small_file(directory + name, *theirs); !set) return set;
+    }
+  }
+  return {};
 }
 
 Status set_v1_freezer(const std::string& directory, bool frozen) {
@@ -122,6 +163,18 @@ std::string whole_dir(const CgroupRoot& root, const std::string& path) {
 }
 
 }  // namespace
+
+CgroupLimits container_limits(const ServiceSpec& spec) {
+  CgroupLimits limits;
+  if (spec.pids_limit > 0) limits.pids = spec.pids_limit;
+  if (spec.memory_bytes > 0) limits.memory_bytes = spec.memory_bytes;
+  if (spec.memory_reservation_bytes > 0)
+    limits.memory_reservation_bytes = spec.memory_reservation_bytes;
+  if (spec.cpus > 0) limits.cpus = spec.cpus;
+  if (spec.cpu_shares > 0) limits.cpu_shares = spec.cpu_shares;
+  limits.cpuset = spec.cpuset;
+  return limits;
+}
 
 // ---- containers
 
@@ -255,7 +308,7 @@ Result<std::vector<int>> container_pids(const CgroupRoot& root, std::string_view
 // ---- a leaf
 
 Result<CgroupLeaf> CgroupLeaf::create(const CgroupRoot& root, std::string_view id,
-                                      std::string_view name, const CgroupLimits& limits) {
+                                      std::string_view name, const CgroupLimits& limits, Use use) {
   CgroupLeaf leaf;
   leaf.path_ = container_path(root, id) + "/" + std::string(name);
   leaf.unified_ = has_unified(root);
@@ -269,7 +322,8 @@ Result<CgroupLeaf> CgroupLeaf::create(const CgroupRoot& root, std::string_view i
   };
   Status ok;
   if (leaf.unified_) ok = add(unified_dir(root, leaf.path_));
-  for (const std::string& controller : leaf_v1_controllers(root, limits)) {
+  for (const std::string& controller : leaf_v1_controllers(root, limits, use)) {
+    if (ok && controller == "cpuset") ok = make_v1_cpuset(root, leaf.path_);
     if (ok) ok = add(v1_dir(root, controller, leaf.path_));
   }
   if (ok) ok = apply_limits(root, leaf.path_, limits);

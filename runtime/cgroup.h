@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "config/result.h"
+#include "config/spec.h"
 #include "config/time.h"
 #include "runtime/unique_fd.h"
 
@@ -58,7 +59,13 @@ struct CgroupLimits {  // none: not set
   std::optional<std::int64_t> pids{};
   std::optional<std::int64_t> memory_bytes{};
   std::optional<double> cpus{};
+  std::optional<std::int64_t> memory_reservation_bytes{};
+  std::optional<std::int64_t> cpu_shares{};
+  std::string cpuset{};  // empty: not set
 };
+
+// Those of the service as a whole.
+CgroupLimits container_limits(const ServiceSpec& spec);
 
 // The root of one keepwell ("/keepwell-1a2b3c4d"), in all hierarchies that we may write to.
 struct CgroupRoot {
@@ -80,7 +87,8 @@ void remove_cgroup_root(const CgroupRoot& root);
 // linux.cgroupsPath for container ID.
 std::string payload_path(const CgroupRoot& root, std::string_view id);
 
-// Makes <root>/<id>/ with LIMITS, and on hybrid hosts the unified payload leaf (which runtimes do
+// Makes <root>/<id>/ with LIMITS (the cpuset only where it is a v2 controller: v1's is set by the
+// runtime on payload/), and on hybrid hosts the unified payload leaf (which runtimes do
 // not make there). Existing ones are taken over and their limits set again; a limit of none is then
 // lifted. State after a failure: what was made stays, remove_container_cgroup() removes it.
 Status create_container_cgroup(const CgroupRoot& root, std::string_view id,
@@ -111,12 +119,17 @@ std::vector<std::string> differing_cgroup_dirs(const CgroupLayout& layout,
 // removed later.
 class CgroupLeaf {
  public:
-  // Makes <root>/<id>/NAME with LIMITS and opens its files. On hybrid hosts: the v2 leaf, a v1 pids
-  // child when LIMITS has pids, a v1 memory child when it has memory_bytes. An existing one is
-  // taken over (and what is in it killed). REQUIRES: <root>/<id> exists. Failure leaves nothing
-  // behind.
+  enum class Use {
+    probe,   // in what LIMITS need; else where the payload is
+    service  // the payload itself: also in what measures it
+  };
+
+  // Makes <root>/<id>/NAME with LIMITS and opens its files. On hybrid hosts: the v2 leaf, and a
+  // child in each v1 hierarchy that LIMITS or USE need. An existing one is taken over (and what is
+  // in it killed). REQUIRES: <root>/<id> exists. Failure leaves nothing behind.
   static Result<CgroupLeaf> create(const CgroupRoot& root, std::string_view id,
-                                   std::string_view name, const CgroupLimits& limits);
+                                   std::string_view name, const CgroupLimits& limits,
+                                   Use use = Use::probe);
 
   // What a single-threaded process writes "0" to: ExecFds::cgroup_procs, leaf first. PAYLOAD are
   // the container's own (of open_payload_cgroups); those whose hierarchy the leaf covers are left

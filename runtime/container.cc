@@ -35,6 +35,7 @@ Container::Container(EngineContext& context, std::string id)
       id_(std::move(id)),
       cgroup_timer_(context.loop),
       freeze_timer_(context.loop),
+      hook_timer_(context.loop),
       oom_watch_(context.loop),
       terminal_(context.loop),
       alive_(std::make_shared<bool>(true)) {}
@@ -119,7 +120,8 @@ void Container::came_up(bool adopted, std::uint64_t start_ticks) {
   context_->emit(ContainerStarted{ref, run_.pid, start_ticks, adopted, paused, now.mono, now.wall});
   if (!*alive || !is(ref) || phase_ != Phase::running) return;
   if (kill_wanted_) kill();
-  if (early_exit_) exited(*std::exchange(early_exit_, std::nullopt));
+  if (early_exit_) return exited(*std::exchange(early_exit_, std::nullopt));
+  if (!adopted && !order_.spec->post_start.empty()) run_post_start();
 }
 
 void Container::start_failed(int exit_code, std::string text) {
@@ -177,7 +179,7 @@ int Container::target_root() {
   return run_.root.get();
 }
 
-Status Container::signal(int number) {
+Status Container::send_signal(int number) {
   if (phase_ != Phase::running || !run_.pidfd)
     return fail(Errc::conflict, "cannot signal " + order_.name + ": it is not running");
   if (syscall(SYS_pidfd_send_signal, run_.pidfd.get(), number, nullptr, 0) != 0)
@@ -290,14 +292,6 @@ LogStreamPlace Container::log_place() const {
           context_->container_dir(id_) + "/log/container.log"};
 }
 
-CgroupLimits Container::limits() const {
-  CgroupLimits limits;
-  if (order_.spec->pids_limit > 0) limits.pids = order_.spec->pids_limit;
-  if (order_.spec->memory_bytes > 0) limits.memory_bytes = order_.spec->memory_bytes;
-  if (order_.spec->cpus > 0) limits.cpus = order_.spec->cpus;
-  return limits;
-}
-
 // ---- the end of a run
 
 void Container::clean(std::function<void()> on_clean) {
@@ -305,6 +299,9 @@ void Container::clean(std::function<void()> on_clean) {
   on_clean_ = std::move(on_clean);
   freeze_timer_.stop();
   oom_watch_.stop();
+  hook_timer_.stop();
+  hooks_.reset();
+  stopping_ = false;
   frozen_ = false;
   run_.pidfd.reset();
   run_.process.reset();

@@ -8,6 +8,8 @@
 // two copies. Private to the engine.
 #pragma once
 
+#include <signal.h>
+
 #include <functional>
 #include <map>
 #include <memory>
@@ -19,6 +21,7 @@
 #include "runtime/engine_context.h"
 #include "runtime/enter_process.h"
 #include "runtime/exec_leaves.h"
+#include "runtime/hook_run.h"
 #include "runtime/oci_start.h"
 #include "runtime/oom_watch.h"
 #include "runtime/timer.h"
@@ -46,6 +49,8 @@ class Container {
 
   void start(const StartOrder& order);
   void adopt(const AdoptOrder& order);
+  // The signal that stops it waits for the service's pre_stop hooks, for which the time of the stop
+  // counts too; sent a second time it does not.
   Status signal(int number);
   void kill();
   void freeze(const ContainerRef& ref, bool frozen);
@@ -113,6 +118,9 @@ class Container {
     std::vector<std::shared_ptr<CgroupLeaf>> abandoned;
   };
 
+  Status send_signal(int number);
+  int stop_signal() const;
+  void run_post_start();
   void launch();
   void keep_terminal(UniqueFd master);
   void start_terminal(UniqueFd master);
@@ -135,7 +143,6 @@ class Container {
   void cleaned();
   void poll_frozen(const ContainerRef& ref, bool frozen, Duration waited);
   LogStreamPlace log_place() const;
-  CgroupLimits limits() const;
 
   EngineContext* context_;
   std::string id_;
@@ -146,12 +153,14 @@ class Container {
   std::unique_ptr<OciStart> oci_start_;
   std::unique_ptr<EnterProcess> starting_process_;
   Run run_;
+  std::unique_ptr<HookRun> hooks_;
   std::optional<ExitRecord> early_exit_;  // came before the start was told
   bool kill_wanted_ = false;
   bool frozen_ = false;
   std::function<void()> on_clean_;
   int cgroup_tries_ = 0;
-  Timer cgroup_timer_, freeze_timer_;
+  bool stopping_ = false;  // its pre_stop hooks were run
+  Timer cgroup_timer_, freeze_timer_, hook_timer_;
   OomWatch oom_watch_;
   ContainerTerminal terminal_;
   int next_leaf_ = 1;

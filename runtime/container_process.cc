@@ -76,9 +76,10 @@ Status Container::spawn_process() {
   run_ = {};
   EnterOrder enter;
   if (context_->cgroups) {
-    if (Status made = create_container_cgroup(*context_->cgroups, id_, limits()); !made)
-      return made;
-    Result<CgroupLeaf> leaf = CgroupLeaf::create(*context_->cgroups, id_, "payload", limits());
+    CgroupLimits limits = container_limits(spec);
+    if (Status made = create_container_cgroup(*context_->cgroups, id_, limits); !made) return made;
+    Result<CgroupLeaf> leaf =
+        CgroupLeaf::create(*context_->cgroups, id_, "payload", limits, CgroupLeaf::Use::service);
     if (!leaf) return fail(leaf.error());
     run_.payload = std::move(*leaf);
     enter.cgroup_procs = run_.payload->join_fds({});

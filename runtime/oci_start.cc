@@ -28,12 +28,12 @@ constexpr Duration kStartTimeout = std::chrono::seconds(30);
 constexpr Duration kDeleteTimeout = std::chrono::seconds(20);
 constexpr Duration kCopyTimeout = std::chrono::minutes(15);
 
-// Device nodes of the host, for a privileged container; what its own /dev gets from the runtime is
+// Device nodes below DIRECTORY of the host; what a container's own /dev gets from the runtime is
 // left out.
-std::vector<std::string> host_device_nodes() {
-  std::vector<std::string> nodes;
+void add_device_nodes(const std::string& directory, const std::string& inside,
+                      const std::string& access, std::vector<BundleDevice>& nodes) {
   std::error_code error;
-  for (std::filesystem::recursive_directory_iterator it("/dev", error), end; it != end;
+  for (std::filesystem::recursive_directory_iterator it(directory, error), end; it != end;
        it.increment(error)) {
     if (error) break;
     const std::filesystem::path& path = it->path();
@@ -44,17 +44,30 @@ std::vector<std::string> host_device_nodes() {
     }
     if (path == "/dev/console" || path == "/dev/ptmx" || path == "/dev/tty") continue;
     if (!it->is_symlink(error) && (it->is_character_file(error) || it->is_block_file(error)))
-      nodes.push_back(path);
+      nodes.push_back({path, inside + path.string().substr(directory.size()), access});
   }
-  return nodes;
 }
 
-CgroupLimits limits_of(const ServiceSpec& spec) {
-  CgroupLimits limits;
-  if (spec.pids_limit > 0) limits.pids = spec.pids_limit;
-  if (spec.memory_bytes > 0) limits.memory_bytes = spec.memory_bytes;
-  if (spec.cpus > 0) limits.cpus = spec.cpus;
-  return limits;
+Result<std::vector<BundleDevice>> devices_of(const ServiceSpec& spec) {
+  std::vector<BundleDevice> nodes;
+  for (const DeviceSpec& device : spec.devices) {
+    struct stat found {};
+    if (stat(device.source.c_str(), &found) != 0)
+      return fail_errno("cannot give device " + device.source + " to the container");
+    if (S_ISDIR(found.st_mode))
+      add_device_nodes(device.source, device.target, device.permissions, nodes);
+    else
+      nodes.push_back({device.source, device.target, device.permissions});
+  }
+  if (!spec.privileged) return nodes;
+  std::vector<BundleDevice> all;
+  add_device_nodes("/dev", "/dev", "rwm", all);
+  for (BundleDevice& node : all) {
+    bool given = std::any_of(nodes.begin(), nodes.end(),
+                             [&](const BundleDevice& own) { return own.path == node.path; });
+    if (!given) nodes.push_back(std::move(node));
+  }
+  return nodes;
 }
 
 }  // namespace
@@ -142,12 +155,12 @@ void OciStart::make_rootfs() {
     return give_up(128, "cannot make " + place_.layer_dir + ": " + std::strerror(errno));
   if (rootfs_copied(place_)) {
     rootfs_ = place_.copy();
-    return make_bundle();
+    return make_mounts();
   }
   Status mounted = mount_rootfs(place_);
   if (mounted) {
     rootfs_ = place_.mount_point;
-    return make_bundle();
+    return make_mounts();
   }
   context_->warn(mounted.error().text + "; the tree is copied to " + place_.copy() + " instead");
   HostCommand copy;
@@ -157,7 +170,39 @@ void OciStart::make_rootfs() {
     if (!*alive) return;
     if (!result.ok()) return give_up(128, "cannot copy " + place_.lower + ": " + result.output);
     rootfs_ = place_.copy();
-    make_bundle();
+    make_mounts();
+  });
+}
+
+void OciStart::make_mounts() {
+  Result<PreparedMounts> prepared =
+      prepare_mounts(*order_.spec, {.volumes_dir = context_->options.data_dir + "/volumes",
+                                    .files_dir = bundle_ + "/files",
+                                    .container_name = order_.name});
+  if (!prepared) return give_up(128, prepared.error().text);
+  mounts_ = std::move(*prepared);
+  copy_volumes(0);
+}
+
+// A volume that is empty gets what the root file system has at its place, one after the other.
+void OciStart::copy_volumes(std::size_t next) {
+  if (next == mounts_.copies.size()) return make_bundle();
+  const VolumeCopy& volume = mounts_.copies[next];
+  Result<ContainerRoot> root = ContainerRoot::open(rootfs_);
+  if (!root) return give_up(128, root.error().text);
+  Result<UniqueFd> source = open_copy_source(*root, volume);
+  if (!source) return give_up(128, source.error().text);
+  if (!*source) return copy_volumes(next + 1);
+  HostCommand copy;
+  copy.argv = copy_volume_argv(volume);
+  copy.stdin_fd = source->get();
+  copy.timeout = kCopyTimeout;
+  context_->commands.run(copy, [this, next, alive = alive_](const HostCommandResult& result) {
+    if (!*alive) return;
+    if (!result.ok())
+      return give_up(128, "cannot fill the volume " + mounts_.copies[next].volume + ": " +
+                              (result.timed_out ? "it took too long" : result.output));
+    copy_volumes(next + 1);
   });
 }
 
@@ -167,7 +212,7 @@ void OciStart::make_bundle() {
   if (Status written = write_config(rootfs_); !written)
     return give_up(start_failure_code(written.error().text), written.error().text);
   if (context_->cgroups) {
-    Status made = create_container_cgroup(*context_->cgroups, id_, limits_of(*order_.spec));
+    Status made = create_container_cgroup(*context_->cgroups, id_, container_limits(*order_.spec));
     if (!made) return give_up(128, made.error().text);
   }
   Result<LogStreamFds> streams = open_log_streams(
@@ -208,12 +253,25 @@ Status OciStart::write_config(const std::string& rootfs) {
   plan.own_oom_score_adj = context_->own_oom_score_adj;
   plan.nofile_hard = context_->nofile_hard;
   plan.limit_swap = context_->limit_swap;
-  if (spec.privileged) plan.device_nodes = host_device_nodes();
   if (spec.init) {
     Result<std::string> init = bring_init();
     if (!init) return fail(init.error());
     plan.init = std::move(*init);
   }
+  for (const std::string& name : spec.group_add) {
+    Result<ResolvedUser> group = users.resolve(*root, "0:" + name);
+    if (!group) return fail(group.error());
+    if (std::find(plan.groups.begin(), plan.groups.end(), group->gid) == plan.groups.end())
+      plan.groups.push_back(group->gid);
+  }
+  Result<std::vector<BundleDevice>> devices = devices_of(spec);
+  if (!devices) return fail(devices.error());
+  plan.devices = std::move(*devices);
+  plan.mounts = mounts_.mounts;
+  plan.v1_memory = context_->cgroups && context_->cgroups->layout.find_v1("memory") != nullptr;
+  if (!plan.v1_memory && (spec.mem_swappiness || spec.oom_kill_disable))
+    context_->warn(order_.name +
+                   ": mem_swappiness and oom_kill_disable have no effect with cgroup v2");
   if (!spec.seccomp.empty() && spec.seccomp != "unconfined") {
     Result<std::string> profile = read_small_file(spec.seccomp, 1u << 20);
     if (!profile) return fail(profile.error().with("cannot use seccomp profile"));

@@ -1,7 +1,7 @@
 // The steps from a StartOrder to a running OCI container, in a row, with a deadline on each:
 //
-//   root file system (mounted or copied) -> bundle, FIFOs, cgroups -> `create` -> claim its first
-//   process
+//   root file system (mounted or copied) -> volumes filled -> bundle, FIFOs, cgroups -> `create` ->
+//   claim its first process
 //   -> loopback up, exec plan compiled -> `start`
 //
 // Any step may fail; then what was made is removed before the failure is reported.
@@ -17,6 +17,7 @@
 #include "runtime/exec_plan.h"
 #include "runtime/log_streams.h"
 #include "runtime/oci/rootfs.h"
+#include "runtime/oci/volumes.h"
 
 namespace keepwell {
 
@@ -59,6 +60,8 @@ class OciStart {
  private:
   void prepare();
   void make_rootfs();
+  void make_mounts();
+  void copy_volumes(std::size_t next);
   void make_bundle();
   Status write_config(const std::string& rootfs);
   Result<std::string> bring_init();
@@ -78,6 +81,7 @@ class OciStart {
   std::string bundle_;
   RootfsPlace place_;
   std::string rootfs_;
+  PreparedMounts mounts_;
   LogStreamFds streams_;
   UniqueFd stdin_;
   std::optional<ConsoleSocket> console_;

@@ -1,10 +1,11 @@
 #include "runtime/oci/bundle.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cctype>
-#include <fstream>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -112,7 +113,12 @@ json bind_mount(const std::string& source, const std::string& where,
       {"destination", where}, {"type", "bind"}, {"source", source}, {"options", std::move(more)}};
 }
 
-json mounts(const ServiceSpec& spec, const BundlePlan& plan) {
+std::size_t depth(const std::string& path) {
+  return static_cast<std::size_t>(std::count(path.begin(), path.end(), '/'));
+}
+
+// What docker run mounts whatever it is told.
+json default_mounts(const ServiceSpec& spec) {
   const char* access = spec.privileged ? "rw" : "ro";
   json all = json::array({
       mount("/proc", "proc", "proc", {"nosuid", "noexec", "nodev"}),
@@ -121,19 +127,48 @@ json mounts(const ServiceSpec& spec, const BundlePlan& plan) {
             {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}),
       mount("/sys", "sysfs", "sysfs", {"nosuid", "noexec", "nodev", access}),
       mount("/sys/fs/cgroup", "cgroup", "cgroup", {"nosuid", "noexec", "nodev", access}),
-      mount("/dev/mqueue", "mqueue", "mqueue", {"nosuid", "noexec", "nodev"}),
-      mount("/dev/shm", "tmpfs", "shm",
-            {"nosuid", "noexec", "nodev", "mode=1777", "size=67108864"}),
   });
-  if (!plan.etc_dir.empty())
-    for (const char* file : {"resolv.conf", "hostname", "hosts"})
-      all.push_back(
-          bind_mount(plan.etc_dir + "/" + file, std::string("/etc/") + file,
-                     spec.read_only ? std::vector<std::string>{"ro"} : std::vector<std::string>{}));
-  // `exec`: the data directory may be mounted without it.
-  if (spec.init) {
-    all.push_back(bind_mount(plan.init, kInitPath, {"ro", "exec", "nosuid", "nodev"}));
+  if (spec.ipc_mode == "host") {
+    all.push_back(bind_mount("/dev/mqueue", "/dev/mqueue", {}));
+    all.push_back(bind_mount("/dev/shm", "/dev/shm", {}));
+    return all;
   }
+  all.push_back(mount("/dev/mqueue", "mqueue", "mqueue", {"nosuid", "noexec", "nodev"}));
+  if (spec.ipc_mode != "none")
+    all.push_back(mount(
+        "/dev/shm", "tmpfs", "shm",
+        {"nosuid", "noexec", "nodev", "mode=1777", "size=" + std::to_string(spec.shm_bytes)}));
+  return all;
+}
+
+// The service's own mounts take the place of others at the same path; outer ones come first.
+json mounts(const ServiceSpec& spec, const BundlePlan& plan) {
+  json all = json::array(), later = json::array();
+  auto is_own = [&](const std::string& path) {
+    return std::any_of(plan.mounts.begin(), plan.mounts.end(),
+                       [&](const BundleMount& own) { return own.destination == path; });
+  };
+  for (json& each : default_mounts(spec))
+    if (!is_own(each["destination"])) all.push_back(std::move(each));
+  for (const char* file : {"resolv.conf", "hostname", "hosts"}) {
+    std::string where = std::string("/etc/") + file;
+    if (plan.etc_dir.empty() || is_own(where)) continue;
+    later.push_back(
+        bind_mount(plan.etc_dir + "/" + file, where,
+                   spec.read_only ? std::vector<std::string>{"ro"} : std::vector<std::string>{}));
+  }
+  // `exec`: the data directory may be mounted without it.
+  if (spec.init)
+    later.push_back(bind_mount(plan.init, kInitPath, {"ro", "exec", "nosuid", "nodev"}));
+  for (const BundleMount& own : plan.mounts)
+    later.push_back({{"destination", own.destination},
+                     {"type", own.type},
+                     {"source", own.source},
+                     {"options", own.options}});
+  std::stable_sort(later.begin(), later.end(), [](const json& a, const json& b) {
+    return depth(a["destination"]) < depth(b["destination"]);
+  });
+  for (json& each : later) all.push_back(std::move(each));
   return all;
 }
 
@@ -178,39 +213,95 @@ json process(const ServiceSpec& spec, const BundlePlan& plan,
                {"noNewPrivileges", spec.no_new_privileges}};
   json limits = rlimits(spec, plan);
   if (!limits.empty()) made["rlimits"] = std::move(limits);
+  if (!spec.apparmor.empty() && spec.apparmor != "unconfined" && !spec.privileged)
+    made["apparmorProfile"] = spec.apparmor;
   if (spec.oom_score_adj || plan.own_oom_score_adj <= 0)
     made["oomScoreAdj"] = spec.oom_score_adj.value_or(0);
   return made;
 }
 
-json resources(const ServiceSpec& spec, const BundlePlan& plan) {
-  json made = {{"devices", json::array({{{"allow", spec.privileged}, {"access", "rwm"}}})}};
-  if (spec.memory_bytes > 0) {
-    made["memory"] = {{"limit", spec.memory_bytes}};
-    if (plan.limit_swap)
-      made["memory"]["swap"] = spec.memory_bytes * 2;  // docker's: as much swap again
-  }
-  if (spec.pids_limit > 0) made["pids"] = {{"limit", spec.pids_limit}};
-  if (spec.cpus > 0)
-    made["cpu"] = {{"period", 100000}, {"quota", static_cast<std::int64_t>(spec.cpus * 100000)}};
+// "c 1:3 mr", which the loader has looked at.
+json device_rule(const std::string& rule) {
+  std::istringstream words(rule);
+  std::string type, numbers, access;
+  words >> type >> numbers >> access;
+  json made = {{"allow", true}, {"type", type}, {"access", access}};
+  std::size_t colon = numbers.find(':');
+  std::string major = numbers.substr(0, colon), minor = numbers.substr(colon + 1);
+  if (major != "*") made["major"] = std::strtoll(major.c_str(), nullptr, 10);
+  if (minor != "*") made["minor"] = std::strtoll(minor.c_str(), nullptr, 10);
   return made;
 }
 
-json devices(const BundlePlan& plan) {
-  json all = json::array();
-  for (const std::string& path : plan.device_nodes) {
-    struct stat node {};
-    if (lstat(path.c_str(), &node) != 0 || !(S_ISCHR(node.st_mode) || S_ISBLK(node.st_mode)))
-      continue;
-    all.push_back({{"path", path},
-                   {"type", S_ISCHR(node.st_mode) ? "c" : "b"},
-                   {"major", (node.st_rdev >> 8) & 0xfff},
-                   {"minor", (node.st_rdev & 0xff) | ((node.st_rdev >> 12) & 0xfff00)},
-                   {"fileMode", node.st_mode & 07777},
-                   {"uid", node.st_uid},
-                   {"gid", node.st_gid}});
+json memory(const ServiceSpec& spec, const BundlePlan& plan) {
+  json made = json::object();
+  if (spec.memory_bytes > 0) {
+    made["limit"] = spec.memory_bytes;
+    if (plan.limit_swap && spec.memory_swap_bytes != 0)
+      made["swap"] = spec.memory_swap_bytes;
+    else if (plan.limit_swap)
+      made["swap"] = spec.memory_bytes * 2;  // docker's: as much swap again
   }
-  return all;
+  if (spec.memory_reservation_bytes > 0) made["reservation"] = spec.memory_reservation_bytes;
+  // cgroup v2 has nothing like these two.
+  if (plan.v1_memory && spec.mem_swappiness) made["swappiness"] = *spec.mem_swappiness;
+  if (plan.v1_memory && spec.oom_kill_disable) made["disableOOMKiller"] = true;
+  return made;
+}
+
+json cpu(const ServiceSpec& spec) {
+  json made = json::object();
+  if (spec.cpus > 0) {
+    made["period"] = 100000;
+    made["quota"] = static_cast<std::int64_t>(spec.cpus * 100000);
+  }
+  if (spec.cpu_shares > 0) made["shares"] = spec.cpu_shares;
+  if (!spec.cpuset.empty()) made["cpus"] = spec.cpuset;
+  return made;
+}
+
+struct DeviceNodes {
+  json nodes = json::array();
+  json rules = json::array();
+};
+
+DeviceNodes device_nodes(const BundlePlan& plan) {
+  DeviceNodes made;
+  for (const BundleDevice& device : plan.devices) {
+    struct stat node {};
+    if (stat(device.source.c_str(), &node) != 0 ||
+        !(S_ISCHR(node.st_mode) || S_ISBLK(node.st_mode)))
+      continue;
+    const char* type = S_ISCHR(node.st_mode) ? "c" : "b";
+    std::uint64_t major = (node.st_rdev >> 8) & 0xfff;
+    std::uint64_t minor = (node.st_rdev & 0xff) | ((node.st_rdev >> 12) & 0xfff00);
+    made.nodes.push_back({{"path", device.path},
+                          {"type", type},
+                          {"major", major},
+                          {"minor", minor},
+                          {"fileMode", node.st_mode & 07777},
+                          {"uid", node.st_uid},
+                          {"gid", node.st_gid}});
+    made.rules.push_back({{"allow", true},
+                          {"type", type},
+                          {"major", major},
+                          {"minor", minor},
+                          {"access", device.access}});
+  }
+  return made;
+}
+
+json resources(const ServiceSpec& spec, const BundlePlan& plan, const json& device_rules) {
+  json made = {{"devices", json::array({{{"allow", spec.privileged}, {"access", "rwm"}}})}};
+  if (!spec.privileged) {
+    for (const json& rule : device_rules) made["devices"].push_back(rule);
+    for (const std::string& rule : spec.device_cgroup_rules)
+      made["devices"].push_back(device_rule(rule));
+  }
+  if (json limits = memory(spec, plan); !limits.empty()) made["memory"] = std::move(limits);
+  if (spec.pids_limit > 0) made["pids"] = {{"limit", spec.pids_limit}};
+  if (json limits = cpu(spec); !limits.empty()) made["cpu"] = std::move(limits);
+  return made;
 }
 
 Status add_seccomp(const ServiceSpec& spec, const BundlePlan& plan,
@@ -229,6 +320,10 @@ Status add_seccomp(const ServiceSpec& spec, const BundlePlan& plan,
 }  // namespace
 
 std::string bundle_hostname(const ServiceSpec& spec, const std::string& id) {
+  if (spec.uts_mode == "host") {
+    char name[256] = "";
+    return gethostname(name, sizeof name - 1) == 0 ? name : "";
+  }
   return spec.hostname.empty() ? id.substr(0, 12) : spec.hostname;
 }
 
@@ -287,63 +382,39 @@ Result<json> bundle_config(const ServiceSpec& spec, const BundlePlan& plan) {
   if (!capabilities) return fail(capabilities.error());
 
   json namespaces = json::array();
-  for (const char* type : {"pid", "ipc", "uts", "mount", "cgroup"})
-    namespaces.push_back({{"type", type}});
-  json linux = {{"resources", resources(spec, plan)}};
-  if (spec.network_mode != "host") {
-    namespaces.push_back({{"type", "network"}});
-    linux["sysctl"] = {{"net.ipv4.ip_unprivileged_port_start", "0"},
-                       {"net.ipv4.ping_group_range", "0 2147483647"}};
-  }
-  linux["namespaces"] = std::move(namespaces);
+  const std::pair<const char*, std::string> kinds[] = {
+      {"pid", spec.pid_mode}, {"ipc", spec.ipc_mode},       {"uts", spec.uts_mode},
+      {"mount", ""},          {"cgroup", spec.cgroup_mode}, {"network", spec.network_mode}};
+  for (const auto& [type, mode] : kinds)
+    if (mode != "host") namespaces.push_back({{"type", type}});
+  json sysctl = json::object();
+  if (spec.network_mode != "host")
+    sysctl = {{"net.ipv4.ip_unprivileged_port_start", "0"},
+              {"net.ipv4.ping_group_range", "0 2147483647"}};
+  if (!spec.domainname.empty()) sysctl["kernel.domainname"] = spec.domainname;
+  for (const auto& [name, value] : spec.sysctls) sysctl[name] = value;
+
+  DeviceNodes devices = device_nodes(plan);
+  json linux = {{"resources", resources(spec, plan, devices.rules)},
+                {"namespaces", std::move(namespaces)}};
+  if (!sysctl.empty()) linux["sysctl"] = std::move(sysctl);
+  if (!devices.nodes.empty()) linux["devices"] = std::move(devices.nodes);
   if (!plan.cgroups_path.empty()) linux["cgroupsPath"] = plan.cgroups_path;
-  if (spec.privileged) {
-    linux["devices"] = devices(plan);
-  } else {
+  if (!spec.privileged && !spec.unmasked) {
     linux["maskedPaths"] = kMaskedPaths;
     linux["readonlyPaths"] = kReadonlyPaths;
   }
   if (Status added = add_seccomp(spec, plan, *capabilities, linux); !added)
     return fail(added.error());
 
-  return json{{"ociVersion", "1.0.2"},
-              {"process", process(spec, plan, *capabilities)},
-              {"root", {{"path", plan.rootfs}, {"readonly", spec.read_only}}},
-              {"hostname", bundle_hostname(spec, plan.id)},
-              {"mounts", mounts(spec, plan)},
-              {"linux", std::move(linux)}};
-}
-
-namespace {
-
-Status write_text(const std::string& path, const std::string& text) {
-  std::ofstream out(path, std::ios::trunc | std::ios::binary);
-  out << text;
-  out.close();
-  if (!out) return fail(Errc::os, "cannot write " + path);
-  return {};
-}
-
-std::string host_file(const char* path) {
-  std::ifstream in(path, std::ios::binary);
-  std::ostringstream text;
-  text << in.rdbuf();
-  return text.str();
-}
-
-}  // namespace
-
-Status write_etc_files(const ServiceSpec& spec, const std::string& hostname,
-                       const std::string& dir) {
-  if (mkdir(dir.c_str(), 0755) != 0 && errno != EEXIST) return fail_errno("cannot make " + dir);
-  bool host = spec.network_mode == "host";
-  std::string hosts = host ? host_file("/etc/hosts")
-                           : "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
-                             "fe00::0\tip6-localnet\nff00::0\tip6-mcastprefix\n"
-                             "ff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
-  if (Status done = write_text(dir + "/hosts", hosts); !done) return done;
-  if (Status done = write_text(dir + "/hostname", hostname + "\n"); !done) return done;
-  return write_text(dir + "/resolv.conf", host_file("/etc/resolv.conf"));
+  json made = {{"ociVersion", "1.0.2"},
+               {"process", process(spec, plan, *capabilities)},
+               {"root", {{"path", plan.rootfs}, {"readonly", spec.read_only}}},
+               {"mounts", mounts(spec, plan)},
+               {"linux", std::move(linux)}};
+  if (spec.uts_mode != "host") made["hostname"] = bundle_hostname(spec, plan.id);
+  if (!spec.annotations.empty()) made["annotations"] = spec.annotations;
+  return made;
 }
 
 }  // namespace keepwell

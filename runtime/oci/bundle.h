@@ -12,8 +12,16 @@
 
 #include "config/result.h"
 #include "config/spec.h"
+#include "runtime/oci/volumes.h"
 
 namespace keepwell {
+
+// A device node that the container gets.
+struct BundleDevice {
+  std::string source;  // on the host; symbolic links are followed
+  std::string path;    // inside
+  std::string access = "rwm";
+};
 
 // What the spec alone does not say.
 struct BundlePlan {
@@ -29,7 +37,9 @@ struct BundlePlan {
   std::uint64_t nofile_hard = 0;            // our own limit; 0: leave it as it is
   bool limit_swap = false;                  // the host counts swap
   std::string seccomp_profile;              // text of the file that spec.seccomp names
-  std::vector<std::string> device_nodes;    // for privileged: paths of device nodes under /dev
+  std::vector<BundleDevice> devices;        // of spec.devices, and all for privileged ones
+  std::vector<BundleMount> mounts;          // of prepare_mounts()
+  bool v1_memory = false;                   // the host's memory controller is the one of cgroup v1
   std::string init;                         // REQUIRED with spec.init: host path of keepwell-init
 };
 

@@ -1,6 +1,6 @@
 // Any text as a Compose file, through the whole loader. Besides not crashing:
-//   every mistake has a text, and one line of it; every project that is accepted has no errors,
-//   survives JSON unchanged, and is what its own printed form loads as.
+//   every message has a text, one line of it, and a place; every project that is accepted has no
+//   errors, survives JSON unchanged, and is what its own printed form loads as.
 // The same text also serves as .env, so that both grammars are reached.
 // Links: config
 #include <cstdint>
@@ -25,7 +25,16 @@ Loaded load_text(const std::string& compose, const std::string& env) {
   options.read_file = [&](const std::string& path, std::size_t limit) -> Result<std::string> {
     if (path == "/p/compose.yaml") return compose;
     if (path == "/p/.env" || path == "/p/env") return env.substr(0, limit);
+    // What include and extends may name.
+    if (path == "/p/other.yaml") return env.substr(0, limit);
     return fail(Errc::not_found, "cannot read " + path + ": No such file or directory");
+  };
+  options.look = [](const std::string& path) {
+    PathFacts facts{PathKind::directory, path, 0};
+    if (path.find("/dev/") != std::string::npos) facts.kind = PathKind::device;
+    if (path.find("file") != std::string::npos) facts.kind = PathKind::file;
+    if (path.find("none") != std::string::npos) facts.kind = PathKind::absent;
+    return facts;
   };
   return load_project(options);
 }
@@ -59,6 +68,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     failed = failed || diagnostic.error;
     KW_CHECK(!diagnostic.text.empty());
     KW_CHECK(to_string(diagnostic).find('\n') == std::string::npos);
+    // A file that cannot be read has a name and no lines; so has the list that is too long.
+    bool whole = diagnostic.file.empty() || diagnostic.text.rfind("cannot read ", 0) == 0;
+    KW_CHECK(diagnostic.line > 0 || whole);
   }
   KW_CHECK(failed == !loaded.project.has_value());
   if (!loaded.project) return 0;

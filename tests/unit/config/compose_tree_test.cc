@@ -78,7 +78,7 @@ TEST_CASE("mistakes of form are told with their place") {
   CHECK_THAT(only_mistake("a: *b\n"), StartsWith("f.yaml:1:4: error: this is not YAML"));
   CHECK_THAT(only_mistake("a: &a [*a]\n"), ContainsSubstring("endless"));
   CHECK_THAT(only_mistake("? [a]\n: 1\n"), ContainsSubstring("a key must be a single value"));
-  CHECK_THAT(only_mistake("a: !reset 1\n"), ContainsSubstring("tag \"!reset\" is not supported"));
+  CHECK_THAT(only_mistake("a: !rest 1\n"), ContainsSubstring("tag \"!rest\" is not supported"));
   CHECK_THAT(only_mistake("a: 1\n---\nb: 2\n"), StartsWith("f.yaml:3:1: error: a second document"));
   CHECK_THAT(only_mistake("a: \xC3\xA9\xFF\n"), StartsWith("f.yaml:1:5: error: here is a byte"));
   CHECK_THAT(only_mistake(std::string_view("a: \0", 4)), StartsWith("f.yaml:1:4: error:"));

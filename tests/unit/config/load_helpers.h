@@ -15,6 +15,7 @@ struct LoadInput {
   std::vector<std::string> overrides{};
   bool lenient = false;
   bool net_checks = true;
+  std::map<std::string, PathFacts> paths{};  // what there is on the host; others are absent
 };
 
 inline Loaded load_text(const std::string& compose, LoadInput input = {}) {
@@ -35,6 +36,10 @@ inline Loaded load_text(const std::string& compose, LoadInput input = {}) {
     if (found->second.size() > limit) return fail(Errc::invalid, "cannot read " + path + ": large");
     return found->second;
   };
+  options.look = [paths = input.paths](const std::string& path) {
+    auto found = paths.find(path);
+    return found == paths.end() ? PathFacts{} : found->second;
+  };
   return load_project(options);
 }
 
@@ -48,6 +53,11 @@ inline std::string listing(const Loaded& loaded) {
     out += line + "\n";
   }
   return out;
+}
+
+// The body of one service, indented by four, as a container.
+inline std::string one_container(const std::string& body) {
+  return "services:\n  web:\n    x-keepwell: { rootfs: /r }\n    command: x\n" + body;
 }
 
 // The body of one service, indented by four, as a whole file of process services.

@@ -110,8 +110,7 @@ TEST_CASE("mistakes in single keys") {
       {"    command: x\n    ulimits: { nofile: { soft: 2, hard: 1 } }\n", "soft is above hard"},
       {"    command: x\n    ulimits: { nofile: { soft: 2 } }\n", "has no hard"},
       {"    command: x\n    security_opt: [seccmp:x]\n", "did you mean seccomp?"},
-      {"    command: x\n    security_opt: [apparmor:x]\n",
-       "security_opt apparmor is not supported"},
+      {"    command: x\n    security_opt: [apparmor:x]\n", "security_opt has no effect"},
       {"    command: x\n    network_mode: brige\n", "is not known; write none or host"},
       {"    command: x\n    network_mode: service:db\n",
        "network_mode service:db is not supported"},
@@ -152,7 +151,8 @@ TEST_CASE("mistakes in single keys") {
       {"    command: x\n    x-keepwell: { runtime: oci }\n", "service web has no root file system"},
       {"    command: x\n    working_dir: a\n    x-keepwell: { runtime: oci, rootfs: r }\n",
        "working_dir \"a\" is relative"},
-      {"    command: x\n    deploy: {}\n", "key deploy is not supported; use restart"},
+      {"    command: x\n    deploy: { mode: swarm }\n", "deploy.mode \"swarm\" is not known"},
+      {"    command: x\n    build: .\n", "key build is not supported; build beforehand"},
   };
   check_cases(cases);
 }
@@ -261,8 +261,9 @@ TEST_CASE("a very long chain of dependencies is no trouble") {
 }
 
 TEST_CASE("mistakes of a file as a whole") {
-  CHECK(listing(load_text("")) == " error: the file is empty; write services:\n");
-  CHECK(listing(load_text("name: x\n")) == " error: the file has no services; write services:\n");
+  CHECK(listing(load_text("")) == "1:1: error: the file is empty; write services:\n");
+  CHECK(listing(load_text("name: x\n")) ==
+        "1:1: error: the file has no services; write services:\n");
   CHECK_THAT(listing(load_text("- a\n")), ContainsSubstring("the file must be a map"));
   CHECK_THAT(listing(load_text("just text\n")), ContainsSubstring("the file must be a map"));
   CHECK_THAT(listing(load_text("name: A\nservices: {}\n")),
@@ -270,8 +271,8 @@ TEST_CASE("mistakes of a file as a whole") {
   CHECK_THAT(listing(load_text("version: '3'\nservices: {}\n")),
              ContainsSubstring("1:1: warning: version has no effect"));
   CHECK_THAT(listing(load_text("services: []\n")), ContainsSubstring("services must be a map"));
-  CHECK_THAT(listing(load_text("services: {}\nvolumes: {}\n")),
-             ContainsSubstring("2:1: error: key volumes is not supported"));
+  CHECK_THAT(listing(load_text("services: {}\nmodels: {}\n")),
+             ContainsSubstring("2:1: error: key models is not supported"));
 }
 
 TEST_CASE("--lenient turns what is not supported into warnings, and nothing else") {
@@ -292,7 +293,7 @@ TEST_CASE("mistakes in .env and env_file have their own file and line") {
       listing(load_text(one_service("    command: x\n    env_file: a.env\n"), input));
   CHECK_THAT(said, ContainsSubstring("/p/.env:2:1: error: cannot read \"b ad\""));
   CHECK_THAT(said, ContainsSubstring("/p/a.env:2:1: error: cannot read \"?\""));
-  CHECK_THAT(said, ContainsSubstring("/p/a.env: warning: variable UNSET is not set"));
+  CHECK_THAT(said, ContainsSubstring("5:15: warning: env_file: variable UNSET is not set"));
 }
 
 TEST_CASE("many mistakes are bounded") {

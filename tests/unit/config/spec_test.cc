@@ -41,15 +41,62 @@ ProjectSpec full_project() {
   s.working_dir = "/w";
   s.user = "1:2";
   s.hostname = "h";
+  s.domainname = "example.org";
   s.network_mode = "none";
+  s.pid_mode = s.cgroup_mode = "host";
+  s.ipc_mode = "none";
+  s.group_add = {"staff", "44"};
+  s.extra_hosts = {{"a", "10.0.0.1"}, {"a", "::1"}};
+  s.dns = {"10.0.0.2"};
+  s.dns_search = {"."};
+  s.dns_opt = {"ndots:2"};
+  s.sysctls = {{"net.core.somaxconn", "9"}};
+  s.annotations = {{"a.b", "c: d"}};
   s.cap_add = {"NET_ADMIN"};
   s.cap_drop = {"ALL"};
   s.privileged = s.read_only = s.no_new_privileges = s.init = s.tty = s.stdin_open = true;
   s.seccomp = "unconfined";
+  s.apparmor = "unconfined";
+  s.unmasked = true;
+  MountSpec bind, volume, other, tmpfs;
+  bind.target = "/a";
+  bind.source = "/host/$x";
+  bind.read_only = true;
+  bind.create_source = false;
+  bind.propagation = "rslave";
+  bind.recursive = "writable";
+  volume.kind = other.kind = MountKind::volume;
+  volume.target = "/b";
+  volume.source = "n_data";
+  volume.volume_key = "data";
+  volume.external = true;
+  volume.copy = false;
+  other.target = "/c";
+  other.source = "nfs";
+  other.volume_key = "far";
+  other.copy = false;
+  other.driver_opts = {{"type", "nfs"}, {"o", "addr=1.2.3.4,rw"}, {"device", ":/x"}};
+  tmpfs.kind = MountKind::tmpfs;
+  tmpfs.target = "/d";
+  tmpfs.read_only = true;
+  tmpfs.options = {"size=1m", "exec"};
+  s.mounts = {bind, volume, other, tmpfs};
+  s.files = {{true, "s", "/run/secrets/s", 1, 2, 0400, "/p/s", "", ""},
+             {true, "v", "/v", 0, 0, 0444, "", "VALUE", "of it"},
+             {false, "c", "/etc/c", 0, 0, 0444, "", "", "text\n$x\n"}};
+  s.devices = {{"/dev/a", "/dev/b", "r"}};
+  s.device_cgroup_rules = {"c 1:* mr"};
+  s.shm_bytes = 1000;
   s.ulimits = {{"nofile", 1, -1}};
   s.pids_limit = 3;
   s.memory_bytes = 7 << 20;
+  s.memory_swap_bytes = -1;
+  s.memory_reservation_bytes = 6 << 20;
+  s.mem_swappiness = 0;
+  s.oom_kill_disable = true;
   s.cpus = 0.1;
+  s.cpu_shares = 2;
+  s.cpuset = "0-1,3";
   s.oom_score_adj = 0;
   s.labels = {{"a.b/c", "d e"}, {"on", "off"}};
   s.stop_signal = "SIGINT";
@@ -64,6 +111,8 @@ ProjectSpec full_project() {
   s.checks.push_back(check);
   s.retries_given = true;
   s.profiles = {"p"};
+  s.post_start = {{{"a", "b c"}, "u", true, "/w", {{"A", "$1"}}}};
+  s.pre_stop = {{{"x"}, "", false, "", {}}};
 
   ProjectSpec p;
   p.name = "n";
@@ -160,7 +209,11 @@ TEST_CASE("what is printed loads as the same project") {
   project.services[0].checks.push_back(net);
   std::string printed = print_project(project);
   INFO(printed);
-  Loaded loaded = load_text(printed, {.profiles = {"p"}});
+  Loaded loaded = load_text(printed, {.environment = {{"VALUE", "of it"}},
+                                      .profiles = {"p"},
+                                      .paths = {{"/host/$x", {PathKind::directory, "/host/$x", 0}},
+                                                {"/dev/a", {PathKind::device, "/dev/a", 0}},
+                                                {"/p/s", {PathKind::file, "/p/s", 1}}}});
   INFO(listing(loaded));
   REQUIRE(loaded.project);
   project.services[0].retries_given = false;  // not of every check; printed, it is
@@ -183,6 +236,8 @@ TEST_CASE("launch settings: each field of the first part of ServiceSpec, none of
   other.depends_on.clear();
   other.checks.clear();
   other.profiles.clear();
+  other.post_start.clear();
+  other.pre_stop.clear();
   other.scale = 9;
   CHECK_FALSE(launch_settings_differ(base, other));
 }
@@ -224,5 +279,5 @@ TEST_CASE("every field of a service reaches the stored form") {
   for (std::size_t i = 0; i < all.size(); ++i) {
     if (all[i] == defaults[i]) same.push_back(all[i].first);
   }
-  CHECK(same == std::vector<std::string>{"runtime", "healthcheck_disabled", "scale"});
+  CHECK(same == std::vector<std::string>{"runtime", "uts_mode", "healthcheck_disabled", "scale"});
 }

@@ -353,3 +353,39 @@ TEST_CASE("a scrape of 1,000 services") {
   CHECK(series < 160000);
   CHECK(text.size() < 16u << 20);
 }
+
+TEST_CASE("what a container uses: only where it is known, and while it has a process") {
+  Scrape scrape;
+  scrape.containers = {web()};
+  const auto all = scrape.pointers();
+  ServiceUsage usage{.cpu_seconds = 1.5,
+                     .cpu_throttled_seconds = 0.25,
+                     .memory_bytes = 3 << 20,
+                     .memory_working_set_bytes = 2 << 20,
+                     .memory_limit_bytes = std::nullopt,
+                     .processes = 4,
+                     .oom_kills = 2,
+                     .cpu_pressure_seconds = 0.5,
+                     .memory_pressure_seconds = std::nullopt,
+                     .io_pressure_seconds = std::nullopt};
+  MetricsInput input = scrape.input(all);
+  input.usage = [&](const ContainerStatus&) { return &usage; };
+  const std::string text = render_metrics(input, MetricsFormat::text);
+  for (const char* line : {"keepwell_service_cpu_seconds_total{service=\"web\"} 1.5",
+                           "keepwell_service_memory_bytes{service=\"web\"} 3145728",
+                           "keepwell_service_memory_working_set_bytes{service=\"web\"} 2097152",
+                           "keepwell_service_processes{service=\"web\"} 4",
+                           "keepwell_service_oom_kills_total{service=\"web\"} 2",
+                           "keepwell_service_pressure_seconds_total{service=\"web\",resource="
+                           "\"cpu\"} 0.5"}) {
+    CHECK_THAT(text, ContainsSubstring(line));
+  }
+  CHECK(text.find("memory_limit_bytes{") == std::string::npos);
+  CHECK(text.find("resource=\"io\"") == std::string::npos);
+  input.usage = [](const ContainerStatus&) { return nullptr; };
+  CHECK(render_metrics(input, MetricsFormat::text).find("service_cpu_seconds") ==
+        std::string::npos);
+  scrape.containers[0].state = ServiceState::exited;
+  input.usage = [&](const ContainerStatus&) { return &usage; };
+  CHECK(render_metrics(input, MetricsFormat::text).find("service_processes{") == std::string::npos);
+}

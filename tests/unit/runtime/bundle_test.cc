@@ -1,6 +1,7 @@
 #include "runtime/oci/bundle.h"
 
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -147,6 +148,105 @@ TEST_CASE("a privileged service has no filter and no masked paths") {
   CHECK_FALSE(linux.contains("maskedPaths"));
   CHECK_FALSE(linux.contains("readonlyPaths"));
   CHECK(linux["resources"]["devices"][0]["allow"] == true);
+}
+
+TEST_CASE("the service's mounts take the place of docker's at the same path, outer ones first") {
+  ServiceSpec spec = service();
+  spec.shm_bytes = 1000;
+  BundlePlan with = plan();
+  with.mounts = {{"/etc/hosts", "bind", "/mine", {"ro"}},
+                 {"/a/b", "bind", "/inner", {}},
+                 {"/a", "bind", "/outer", {}},
+                 {"/dev/mqueue", "tmpfs", "tmpfs", {}}};
+  json mounts = config(spec, with)["mounts"];
+  auto places = [&](const std::string& where) {
+    std::vector<std::size_t> found;
+    for (std::size_t i = 0; i < mounts.size(); ++i)
+      if (mounts[i]["destination"] == where) found.push_back(i);
+    return found;
+  };
+  REQUIRE(places("/etc/hosts").size() == 1);
+  CHECK(mounts[places("/etc/hosts")[0]]["source"] == "/mine");
+  CHECK(places("/etc/hostname").size() == 1);
+  CHECK(places("/dev/mqueue").size() == 1);
+  CHECK(places("/a")[0] < places("/a/b")[0]);
+  CHECK(holds(mounts[places("/dev/shm")[0]]["options"], "size=1000"));
+}
+
+TEST_CASE("namespaces that are the host's are not in the config") {
+  ServiceSpec spec = service();
+  spec.pid_mode = spec.ipc_mode = spec.uts_mode = spec.cgroup_mode = spec.network_mode = "host";
+  json made = config(spec);
+  CHECK(made["linux"]["namespaces"] == json::array({{{"type", "mount"}}}));
+  CHECK_FALSE(made.contains("hostname"));
+  CHECK_FALSE(made["linux"].contains("sysctl"));
+  spec.ipc_mode = "none";
+  for (const json& mount : config(spec)["mounts"]) CHECK(mount["destination"] != "/dev/shm");
+}
+
+TEST_CASE("limits, devices and kernel settings") {
+  ServiceSpec spec = service();
+  spec.memory_bytes = 64 << 20;
+  spec.memory_swap_bytes = -1;
+  spec.memory_reservation_bytes = 32 << 20;
+  spec.mem_swappiness = 5;
+  spec.oom_kill_disable = true;
+  spec.cpu_shares = 512;
+  spec.cpuset = "0";
+  spec.domainname = "example.org";
+  spec.sysctls = {{"net.core.somaxconn", "9"}};
+  spec.apparmor = "mine";
+  spec.annotations = {{"a", "b"}};
+  spec.device_cgroup_rules = {"c 5:* rw"};
+  BundlePlan with = plan();
+  with.limit_swap = true;
+  with.devices = {{"/dev/null", "/dev/other", "rw"}, {"/no/such/device", "/dev/x", "rwm"}};
+  json made = config(spec, with);
+  json resources = made["linux"]["resources"];
+  CHECK(resources["memory"] ==
+        json({{"limit", 64 << 20}, {"swap", -1}, {"reservation", 32 << 20}}));
+  CHECK(resources["cpu"] == json({{"shares", 512}, {"cpus", "0"}}));
+  CHECK(resources["devices"][1] ==
+        json({{"allow", true}, {"type", "c"}, {"major", 1}, {"minor", 3}, {"access", "rw"}}));
+  CHECK(resources["devices"][2] ==
+        json({{"allow", true}, {"type", "c"}, {"major", 5}, {"access", "rw"}}));
+  REQUIRE(made["linux"]["devices"].size() == 1);
+  CHECK(made["linux"]["devices"][0]["path"] == "/dev/other");
+  CHECK(made["linux"]["sysctl"]["kernel.domainname"] == "example.org");
+  CHECK(made["linux"]["sysctl"]["net.core.somaxconn"] == "9");
+  CHECK(made["process"]["apparmorProfile"] == "mine");
+  CHECK(made["annotations"] == json({{"a", "b"}}));
+  with.v1_memory = true;
+  json memory = config(spec, with)["linux"]["resources"]["memory"];
+  CHECK((memory["swappiness"] == 5 && memory["disableOOMKiller"] == true));
+  spec.unmasked = true;
+  CHECK_FALSE(config(spec)["linux"].contains("maskedPaths"));
+}
+
+TEST_CASE("the files under /etc: hosts of the service's own, name servers in place of the host's") {
+  char dir[] = "/tmp/keepwell-etc-XXXXXX";
+  REQUIRE(mkdtemp(dir) != nullptr);
+  ServiceSpec spec = service();
+  spec.extra_hosts = {{"db", "10.0.0.5"}, {"db", "::5"}};
+  spec.dns = {"10.0.0.1", "10.0.0.2"};
+  spec.dns_search = {"x.org", "y.org"};
+  spec.dns_opt = {"ndots:2"};
+  REQUIRE(write_etc_files(spec, "h", dir));
+  auto text = [&](const char* name) {
+    std::ifstream in(std::string(dir) + "/" + name);
+    std::ostringstream all;
+    all << in.rdbuf();
+    return all.str();
+  };
+  CHECK(text("hosts").find("10.0.0.5\tdb\n::5\tdb\n") != std::string::npos);
+  std::string resolver = text("resolv.conf");
+  CHECK(resolver.find("nameserver 10.0.0.1\nnameserver 10.0.0.2\nsearch x.org y.org\n"
+                      "options ndots:2\n") != std::string::npos);
+  CHECK(resolver.find("nameserver") == resolver.find("nameserver 10.0.0.1"));
+  spec.dns_search = {"."};
+  REQUIRE(write_etc_files(spec, "h", dir));
+  CHECK(text("resolv.conf").find("search") == std::string::npos);
+  std::filesystem::remove_all(dir);
 }
 
 TEST_CASE("the default seccomp profile follows the capabilities") {

@@ -5,6 +5,8 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
+#include <fstream>
+
 #include "tests/unit/runtime/enter_harness.h"
 
 using namespace keepwell;
@@ -197,6 +199,59 @@ TEST_CASE("limits are set where the controller is, and lifted again") {
   CHECK_FALSE(read_cgroup_stats(rig.root, "two")->pids_limit);
   CHECK_FALSE(read_cgroup_stats(rig.root, "two")->memory_limit_bytes);
   CHECK_FALSE(read_cgroup_stats(rig.root, "none"));
+}
+
+TEST_CASE("the payload of a process service is measured, whatever its limits") {
+  Rig rig;
+  if (!rig.usable) return;
+  REQUIRE(create_container_cgroup(rig.root, "six", {}));
+  Result<CgroupLeaf> leaf =
+      CgroupLeaf::create(rig.root, "six", "payload", {}, CgroupLeaf::Use::service);
+  REQUIRE(leaf);
+  pid_t pid = join_and_sleep(leaf->join_fds({}), 3);
+  CgroupStats stats = *read_cgroup_stats(rig.root, "six");
+  bool has_memory = rig.root.layout.find_v1("memory") != nullptr ||
+                    rig.root.controllers.find("memory") != std::string::npos;
+  if (has_memory) CHECK(stats.memory_bytes > 0);
+  bool has_pids = rig.root.layout.find_v1("pids") != nullptr ||
+                  rig.root.controllers.find("pids") != std::string::npos;
+  if (has_pids) CHECK(stats.pids == 4);
+  REQUIRE(leaf->kill());
+  reap_all(pid);
+  CHECK(wait_empty(*leaf));
+  CHECK(remove_soon(*leaf));
+}
+
+TEST_CASE("every limit of a service has its file") {
+  Rig rig;
+  if (!rig.usable) return;
+  ServiceSpec spec;
+  spec.memory_reservation_bytes = 16 << 20;
+  spec.cpus = 0.5;
+  spec.cpu_shares = 512;
+  spec.cpuset = "0";
+  CgroupLimits limits = container_limits(spec);
+  CHECK((limits.cpus == 0.5 && limits.cpu_shares == 512 && limits.cpuset == "0"));
+  if (!create_container_cgroup(rig.root, "seven", limits)) return;  // no controllers
+  auto leaf = CgroupLeaf::create(rig.root, "seven", "payload", limits, CgroupLeaf::Use::service);
+  REQUIRE(leaf);
+  std::string path = rig.root.path + "/seven/payload/";
+  auto text = [](const std::string& file) {
+    std::ifstream in(file);
+    std::string word;
+    in >> word;
+    return word;
+  };
+  if (const CgroupV1Mount* v1 = rig.root.layout.find_v1("cpu")) {
+    CHECK(text(v1->mount + path + "cpu.shares") == "512");
+    CHECK(text(v1->mount + path + "cpu.cfs_quota_us") == "50000");
+  } else {
+    CHECK(text(rig.root.layout.unified_mount + path + "cpu.weight") == "20");
+  }
+  if (const CgroupV1Mount* v1 = rig.root.layout.find_v1("memory"))
+    CHECK(text(v1->mount + path + "memory.soft_limit_in_bytes") == "16777216");
+  if (const CgroupV1Mount* v1 = rig.root.layout.find_v1("cpuset"))
+    CHECK(text(v1->mount + path + "cpuset.cpus") == "0");
 }
 
 TEST_CASE("freezing a payload, and killing what is frozen") {

@@ -1,0 +1,444 @@
+#include "config/compose_files.h"
+
+#include <set>
+#include <utility>
+
+#include "config/env_file.h"
+#include "config/interpolate.h"
+#include "config/merge.h"
+#include "config/paths.h"
+#include "config/utf8.h"
+
+namespace keepwell {
+namespace {
+
+constexpr std::size_t kEnvFileBytesMax = std::size_t{1} << 20;
+constexpr std::size_t kFilesMax = 200;
+constexpr std::size_t kDepthMax = 20;  // of include, and of extends
+
+using Environment = std::map<std::string, std::string>;
+
+VariableLookup look_up_in(const Environment& environment) {
+  return [&environment](std::string_view name) -> std::optional<std::string> {
+    auto found = environment.find(std::string(name));
+    if (found == environment.end()) return std::nullopt;
+    return found->second;
+  };
+}
+
+// Replaces variables in all values of NODE; never in keys.
+void interpolate_tree(Report& report, const VariableLookup& lookup, Node& node) {
+  if (node.is_scalar() && node.text.find('$') != std::string::npos) {
+    Result<Interpolated> result = interpolate(node.text, lookup);
+    if (!result) {
+      report.error(node.place, result.error().text);
+      return;
+    }
+    for (const std::string& name : result->unset) {
+      report.warning(node.place, unset_variable_text(name));
+    }
+    if (find_bad_utf8(result->text) != std::string_view::npos) {
+      report.error(node.place,
+                   "a variable here has a value that is not UTF-8 text; pass it through "
+                   "environment, which takes any bytes");
+      return;
+    }
+    node.text = std::move(result->text);
+  }
+  for (Node& item : node.items) interpolate_tree(report, lookup, item);
+  for (Entry& entry : node.entries) interpolate_tree(report, lookup, entry.value);
+}
+
+std::size_t count_nodes(const Node& node) {
+  std::size_t count = 1;
+  for (const Node& item : node.items) count += count_nodes(item);
+  for (const Entry& entry : node.entries) count += count_nodes(entry.value);
+  return count;
+}
+
+Node* find_child(Node& node, std::string_view key) {
+  for (Entry& entry : node.entries) {
+    if (entry.key == key) return &entry.value;
+  }
+  return nullptr;
+}
+
+// ---- paths
+
+void make_absolute(const std::string& directory, Node& node) {
+  if (node.is_scalar() && !node.text.empty() && node.text.front() != '~') {
+    node.text = absolute_path(directory, node.text);
+  }
+}
+
+void make_paths_absolute(const std::string& directory, Node* node) {
+  if (node == nullptr) return;
+  make_absolute(directory, *node);
+  for (Node& item : node->items) {
+    make_absolute(directory, item);
+    if (Node* path = find_child(item, "path")) make_absolute(directory, *path);
+  }
+}
+
+void make_volume_absolute(const std::string& directory, Node& volume) {
+  if (volume.is_scalar() && !volume.text.empty() && volume.text.front() == '.') {
+    std::size_t colon = volume.text.find(':');
+    if (colon == std::string::npos) return;
+    std::string rest = volume.text.substr(colon);
+    volume.text = absolute_path(directory, volume.text.substr(0, colon)) + rest;
+  }
+  const Node* type = volume.find("type");
+  Node* source = find_child(volume, "source");
+  if (type != nullptr && type->text == "bind" && source != nullptr) {
+    make_absolute(directory, *source);
+  }
+}
+
+void make_service_absolute(const std::string& directory, Node& service) {
+  make_paths_absolute(directory, find_child(service, "env_file"));
+  make_paths_absolute(directory, find_child(service, "label_file"));
+  if (Node* volumes = find_child(service, "volumes")) {
+    for (Node& volume : volumes->items) make_volume_absolute(directory, volume);
+  }
+  if (Node* own = find_child(service, "x-keepwell")) {
+    if (Node* rootfs = find_child(*own, "rootfs")) make_absolute(directory, *rootfs);
+  }
+  if (Node* options = find_child(service, "security_opt")) {
+    for (Node& option : options->items) {
+      std::size_t at = option.text.find_first_of(":=");
+      if (at == std::string::npos || option.text.substr(0, at) != "seccomp") continue;
+      std::string value = option.text.substr(at + 1);
+      if (!value.empty() && value != "unconfined") {
+        option.text = "seccomp=" + absolute_path(directory, value);
+      }
+    }
+  }
+}
+
+void make_project_absolute(const std::string& directory, Node& root) {
+  if (Node* services = find_child(root, "services")) {
+    for (Entry& entry : services->entries) make_service_absolute(directory, entry.value);
+  }
+  for (const char* section : {"secrets", "configs"}) {
+    Node* node = find_child(root, section);
+    if (node == nullptr) continue;
+    for (Entry& entry : node->entries) {
+      if (Node* file = find_child(entry.value, "file")) make_absolute(directory, *file);
+    }
+  }
+}
+
+// ---- include
+
+struct IncludeDraft {
+  std::vector<std::string> paths, env_files;
+  std::string directory;
+};
+
+void read_include_path(const Field& f, IncludeDraft& d) {
+  read_text_or_list(f.context, "include.path", f.value(), d.paths);
+}
+void read_include_env(const Field& f, IncludeDraft& d) {
+  read_text_or_list(f.context, "include.env_file", f.value(), d.env_files);
+}
+void read_include_directory(const Field& f, IncludeDraft& d) {
+  read_text(f.context, "include.project_directory", f.value(), d.directory);
+}
+
+constexpr Key<IncludeDraft> kIncludeKeys[] = {{"path", read_include_path},
+                                              {"env_file", read_include_env},
+                                              {"project_directory", read_include_directory}};
+
+// Reads trees. One for a load, so that its bounds are the load's.
+class TreeReader {
+ public:
+  explicit TreeReader(LoadContext& context) : context_(context) {}
+
+  // The files as one tree, as docker compose merges several -f.
+  std::optional<Node> read(const std::vector<std::string>& files, const std::string& directory,
+                           const Environment& environment, const Place* place) {
+    std::optional<Node> merged;
+    for (const std::string& path : files) {
+      std::optional<Node> tree = read_one(path, directory, environment, place);
+      if (!tree) continue;
+      if (merged) {
+        merge_compose_tree(*merged, std::move(*tree), context_.report);
+      } else {
+        merged = std::move(tree);
+      }
+    }
+    return merged;
+  }
+
+ private:
+  struct File {
+    std::string path;
+    std::string directory;  // relative paths of a file that services extend from start here
+    Node* services = nullptr;
+    std::set<std::string> done;  // services that extend nothing any more
+  };
+
+  // PLACE: where the file was named in another one; null: on the command line.
+  std::optional<Node> parse(const std::string& path, const Environment& environment,
+                            const Place* place) {
+    int file = context_.report.add_file(path);
+    Place whole{file, 0, 0};
+    if (++files_ > kFilesMax) {
+      context_.report.error(place != nullptr ? *place : whole,
+                            "the project has more than " + std::to_string(kFilesMax) + " files");
+      return std::nullopt;
+    }
+    Result<std::string> text = context_.read_file(path, kComposeFileBytesMax);
+    if (!text) {
+      context_.report.error(place != nullptr ? *place : whole, text.error().text);
+      return std::nullopt;
+    }
+    std::optional<Node> tree = parse_compose_tree(*text, file, context_.report);
+    if (!tree) return std::nullopt;
+    interpolate_tree(context_.report, look_up_in(environment), *tree);
+    return tree;
+  }
+
+  std::optional<Node> read_one(const std::string& path, const std::string& directory,
+                               const Environment& environment, const Place* place) {
+    std::optional<Node> tree = parse(path, environment, place);
+    if (!tree || !tree->is_mapping()) return tree;
+    open_files_.push_back(path);
+    extend_services(path, directory, environment, *tree);
+    include(directory, environment, *tree);
+    open_files_.pop_back();
+    return tree;
+  }
+
+  // ---- extends
+
+  void extend_services(const std::string& path, const std::string& directory,
+                       const Environment& environment, Node& tree) {
+    Node* services = find_child(tree, "services");
+    if (services == nullptr || !services->is_mapping()) return;
+    File file{path, directory, services, {}};
+    std::vector<std::pair<std::string, std::string>> chain;
+    for (Entry& entry : services->entries) extend(file, environment, entry, chain);
+  }
+
+  // CHAIN: the services (file, name) that are waiting for this one.
+  void extend(File& file, const Environment& environment, Entry& service,
+              std::vector<std::pair<std::string, std::string>>& chain) {
+    Node* extends = service.value.is_mapping() ? find_child(service.value, "extends") : nullptr;
+    if (extends == nullptr || !file.done.insert(service.key).second) return;
+    Place place = extends->place;
+    std::string name, other;
+    bool good = read_extends(*extends, name, other);
+    std::erase_if(service.value.entries, [](const Entry& e) { return e.key == "extends"; });
+    if (!good) return;
+    if (chain.size() >= kDepthMax) {
+      return context_.report.error(
+          place, "extends is nested deeper than " + std::to_string(kDepthMax) + " levels");
+    }
+    chain.emplace_back(file.path, service.key);
+    std::optional<Node> base;
+    if (other.empty()) {
+      base = base_of(file, environment, place, name, chain);
+    } else {
+      base = base_in_file(absolute_path(file.directory, other), environment, place, name, chain);
+    }
+    chain.pop_back();
+    if (!base) return;
+    merge_compose_value(*base, std::move(service.value));
+    service.value = std::move(*base);
+  }
+
+  bool read_extends(const Node& node, std::string& service, std::string& file) {
+    if (node.is_scalar()) {
+      service = node.text;
+      return true;
+    }
+    struct Draft {
+      std::string service, file;
+    } draft;
+    static constexpr Key<Draft> kKeys[] = {
+        {"service",
+         [](const Field& f, Draft& d) {
+           read_text(f.context, "extends.service", f.value(), d.service);
+         }},
+        {"file", [](const Field& f, Draft& d) {
+           read_text(f.context, "extends.file", f.value(), d.file);
+         }}};
+    read_map(context_, node, "extends", kKeys, draft);
+    service = draft.service;
+    file = draft.file;
+    if (!service.empty()) return true;
+    if (node.is_mapping()) {
+      context_.report.error(node.place, "extends names no service; write service: NAME");
+    }
+    return false;
+  }
+
+  // A copy of the service NAME of FILE, itself extended.
+  std::optional<Node> base_of(File& file, const Environment& environment, const Place& place,
+                              const std::string& name,
+                              std::vector<std::pair<std::string, std::string>>& chain) {
+    for (const auto& [path, service] : chain) {
+      if (path != file.path || service != name) continue;
+      context_.report.error(
+          place, "extends goes in a circle over service " + quoted(name) + "; remove one of them");
+      return std::nullopt;
+    }
+    for (Entry& entry : file.services->entries) {
+      if (entry.key != name) continue;
+      if (!entry.value.is_mapping()) return std::nullopt;  // which its reader reports
+      extend(file, environment, entry, chain);
+      copied_ += count_nodes(entry.value);
+      if (copied_ > kComposeNodesMax) {
+        context_.report.error(place, "the file grows beyond " + std::to_string(kComposeNodesMax) +
+                                         " values when extends is followed; that is no "
+                                         "configuration of services");
+        return std::nullopt;
+      }
+      return entry.value;
+    }
+    std::vector<std::string_view> names;
+    for (const Entry& entry : file.services->entries) names.push_back(entry.key);
+    std::string_view near = context_.report.full() ? std::string_view() : nearest_name(name, names);
+    context_.report.error(place,
+                          "service " + quoted(name) + " is not in " + file.path +
+                              (near.empty() ? "" : "; did you mean " + std::string(near) + "?"));
+    return std::nullopt;
+  }
+
+  std::optional<Node> base_in_file(const std::string& path, const Environment& environment,
+                                   const Place& place, const std::string& name,
+                                   std::vector<std::pair<std::string, std::string>>& chain) {
+    std::optional<Node> tree = parse(path, environment, &place);
+    if (!tree) return std::nullopt;
+    Node* services = tree->is_mapping() ? find_child(*tree, "services") : nullptr;
+    if (services == nullptr || !services->is_mapping()) {
+      context_.report.error(place, path + " has no services to extend from");
+      return std::nullopt;
+    }
+    File file{path, directory_of(path), services, {}};
+    std::optional<Node> base = base_of(file, environment, place, name, chain);
+    if (base) make_service_absolute(file.directory, *base);
+    return base;
+  }
+
+  // ---- include
+
+  void include(const std::string& directory, const Environment& environment, Node& tree) {
+    Node* list = find_child(tree, "include");
+    if (list == nullptr) return;
+    Node items = std::move(*list);
+    std::erase_if(tree.entries, [](const Entry& e) { return e.key == "include"; });
+    if (!items.is_sequence()) {
+      return context_.report.error(items.place,
+                                   "include must be a list, not " + std::string(kind_name(items)));
+    }
+    for (const Node& item : items.items) include_one(directory, environment, item, tree);
+  }
+
+  void include_one(const std::string& directory, const Environment& environment, const Node& item,
+                   Node& tree) {
+    IncludeDraft d;
+    if (item.is_scalar()) {
+      d.paths = {item.text};
+    } else {
+      read_map(context_, item, "include", kIncludeKeys, d);
+    }
+    if (d.paths.empty() || d.paths.front().empty()) {
+      if (item.is_mapping() || item.is_scalar()) {
+        context_.report.error(item.place, "include names no file; write path: FILE");
+      }
+      return;
+    }
+    for (std::string& path : d.paths) path = absolute_path(directory, path);
+    for (const std::string& path : d.paths) {
+      for (const std::string& open : open_files_) {
+        if (absolute_path(directory, open) != path) continue;
+        return context_.report.error(
+            item.place, "include goes in a circle over " + path + "; remove one of them");
+      }
+    }
+    if (open_files_.size() > kDepthMax) {
+      return context_.report.error(
+          item.place, "include is nested deeper than " + std::to_string(kDepthMax) + " levels");
+    }
+    std::string theirs =
+        d.directory.empty() ? directory_of(d.paths.front()) : absolute_path(directory, d.directory);
+    Environment values = environment;
+    if (d.env_files.empty()) {
+      add_env_file(context_, absolute_path(theirs, ".env"), std::nullopt, values);
+    }
+    for (auto path = d.env_files.rbegin(); path != d.env_files.rend(); ++path) {
+      add_env_file(context_, absolute_path(directory, *path), item.place, values);
+    }
+    std::optional<Node> included = read(d.paths, theirs, values, &item.place);
+    if (!included || !included->is_mapping()) return;
+    make_project_absolute(theirs, *included);
+    import(std::move(*included), tree);
+  }
+
+  // Puts what was included beside what the file has itself; a name that both have is a mistake.
+  void import(Node included, Node& tree) {
+    for (Entry& section : included.entries) {
+      if (section.key == "name" || section.key == "version" || section.key.rfind("x-", 0) == 0) {
+        continue;  // the including file's own count
+      }
+      Node* into = find_child(tree, section.key);
+      if (into == nullptr || into->is_null()) {
+        std::erase_if(tree.entries, [&](const Entry& e) { return e.key == section.key; });
+        tree.entries.push_back(std::move(section));
+        continue;
+      }
+      if (!into->is_mapping() || !section.value.is_mapping()) continue;  // which is reported later
+      std::set<std::string> names;
+      for (const Entry& entry : into->entries) names.insert(entry.key);
+      for (Entry& entry : section.value.entries) {
+        if (names.contains(entry.key)) {
+          context_.report.error(entry.key_place, quoted(entry.key) + " of " + section.key +
+                                                     " is in the including file too; rename one "
+                                                     "of them");
+        } else {
+          into->entries.push_back(std::move(entry));
+        }
+      }
+    }
+  }
+
+  LoadContext& context_;
+  std::size_t files_ = 0;
+  std::size_t copied_ = 0;
+  std::vector<std::string> open_files_;
+};
+
+}  // namespace
+
+std::optional<Node> read_compose_files(LoadContext& context,
+                                       const std::vector<std::string>& files) {
+  std::optional<Node> tree =
+      TreeReader(context).read(files, context.directory, context.environment, nullptr);
+  if (tree) remove_reset_values(*tree);
+  return tree;
+}
+
+void add_env_file(LoadContext& context, const std::string& path, const std::optional<Place>& place,
+                  std::map<std::string, std::string>& environment) {
+  Result<std::string> text = context.read_file(path, kEnvFileBytesMax);
+  if (!text) {
+    if (place) {
+      context.report.error(*place, text.error().text);
+    } else if (text.error().code != Errc::not_found) {
+      context.report.error({context.report.add_file(path), 0, 0}, text.error().text);
+    }
+    return;
+  }
+  EnvFile env = parse_env_file(*text, look_up_in(environment));
+  int file = context.report.add_file(path);
+  for (EnvFileMistake& mistake : env.mistakes) {
+    context.report.error({file, mistake.line, 1}, mistake.text);
+  }
+  Environment values;
+  for (auto& [name, value] : env.values) values.insert_or_assign(name, std::move(value));
+  environment.merge(values);  // keeps what is there
+}
+
+}  // namespace keepwell
