@@ -1,5 +1,6 @@
 #include "agent/agent.h"
 
+#include <charconv>
 #include <csignal>
 #include <nlohmann/json.hpp>
 #include <random>
@@ -8,6 +9,7 @@
 
 #include "agent/api/api.h"
 #include "agent/cli/files.h"
+#include "agent/cli/image_resolve.h"
 #include "agent/driver.h"
 #include "agent/log.h"
 #include "agent/mount_facts.h"
@@ -51,6 +53,20 @@ VersionFacts version_facts(const HostInfo& host) {
   facts.kernel = host.kernel;
   facts.libuv = libuv_version();
   return facts;
+}
+
+// What the image says that it listens on: "6379/tcp". Nothing is published.
+std::vector<PortFacts> exposed_ports(const ServiceSpec& spec) {
+  std::vector<PortFacts> ports;
+  for (const std::string& text : spec.exposed_ports) {
+    PortFacts port;
+    const char* end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data(), end, port.container_port);
+    if (error != std::errc() || port.container_port == 0) continue;
+    if (stop != end && *stop == '/') port.protocol.assign(stop + 1, end);
+    ports.push_back(std::move(port));
+  }
+  return ports;
 }
 
 }  // namespace
@@ -277,9 +293,11 @@ RuntimeFacts Agent::facts(const ContainerStatus& status) {
   std::string& hash = config_hashes_[status.spec];
   if (hash.empty()) hash = config_hash(*status.spec);
   facts.config_hash = hash;
+  facts.image_id = status.spec->image_id;
+  facts.ports = exposed_ports(*status.spec);
   if (status.spec->runtime == RuntimeKind::oci) {
     facts.oci_runtime = engine_->runtime_name().substr(0, engine_->runtime_name().find(' '));
-    facts.driver = "rootfs";
+    facts.driver = status.spec->image_id.empty() ? "rootfs" : "overlay2";
     facts.mounts = mount_facts(*status.spec, status.name, accepted_->data_dir + "/volumes");
   }
   return facts;
@@ -448,6 +466,7 @@ void Agent::reload_from_files() {
     return;
   }
   Loaded loaded = load_project(*options);
+  resolve_images(loaded, ImageFetch::never);  // fetching would keep everybody waiting
   for (const Diagnostic& diagnostic : loaded.diagnostics) {
     diagnostic.error ? log_error(to_string(diagnostic)) : log_warning(to_string(diagnostic));
   }

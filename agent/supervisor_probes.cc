@@ -13,7 +13,10 @@ namespace {
 
 std::string command_text(const CheckSpec& spec) {
   std::string text;
-  if (!spec.test.empty() && spec.test[0] == "CMD-SHELL") text = "/bin/sh -c";
+  if (!spec.test.empty() && spec.test[0] == "CMD-SHELL") {
+    for (const std::string& word : spec.shell) text += (text.empty() ? "" : " ") + word;
+    if (text.empty()) text = "/bin/sh -c";
+  }
   for (std::size_t i = 1; i < spec.test.size(); ++i) {
     if (!text.empty()) text += ' ';
     text += spec.test[i];

@@ -8,6 +8,7 @@ namespace keepwell {
 
 bool launch_settings_differ(const ServiceSpec& a, const ServiceSpec& b) {
   ServiceSpec same = a;
+  same.image_source = b.image_source;
   same.stop_grace_period = b.stop_grace_period;
   same.restart = b.restart;
   same.depends_on = b.depends_on;

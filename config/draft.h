@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "config/fields.h"
+#include "config/image_merge.h"
 #include "config/spec.h"
 
 namespace keepwell {
@@ -16,7 +17,8 @@ struct CheckDraft {
   CheckSpec spec;
   Place place;
   bool disabled = false;  // disable: true, or test: NONE
-  bool retries_given = false;
+  HealthcheckGiven given;      // by the check itself, not by the file's defaults
+  bool retries_given = false;  // by either
   std::optional<OnUnhealthy> on_unhealthy;
   std::optional<Place> start_interval_place;
   std::optional<Place> net_place;  // of http, tcp or grpc
@@ -42,7 +44,13 @@ struct ServiceDraft {
   std::vector<Place> mount_places, file_places, device_places;  // beside those of the spec
   std::vector<NamedValue> label_files;
   DeployDraft deploy;
-  bool argv_bad = false;  // command or entrypoint could not be read, which was reported
+  std::optional<ImageUse> image_use;     // of a service that runs an image
+  struct Waiter {
+    std::string service;
+    Place place;
+  };
+  std::vector<Waiter> waiters;  // for this one to be healthy, while only its image may have a check
+  bool argv_bad = false;        // command or entrypoint could not be read, which was reported
 
   // The place of KEY's value where the service has that key, else of the service itself.
   Place place_of(std::string_view key) const {
@@ -50,12 +58,19 @@ struct ServiceDraft {
     return value != nullptr ? value->place : entry->key_place;
   }
   bool has(std::string_view key) const { return entry->value.find(key) != nullptr; }
+
+  // Whether the service runs an image, not a directory and not the host's own programs.
+  bool runs_image() const {
+    return spec.runtime == RuntimeKind::oci && spec.rootfs.empty() &&
+           !(spec.image.empty() && spec.image_source.from.empty());
+  }
 };
 
 // load_project.cc
-// Fills PROJECT from the whole tree. CONTEXT.defaults is set on the way.
+// Fills PROJECT from the whole tree, and IMAGES with what of it waits for an image. CONTEXT.defaults
+// is set on the way. REQUIRES: project.name is set.
 void read_project(LoadContext& context, const Node& root, const std::vector<std::string>& profiles,
-                  ProjectSpec& project);
+                  ProjectSpec& project, std::vector<ImageUse>& images);
 
 // load_service.cc
 ServiceDraft read_service(LoadContext& context, const Entry& entry);
@@ -77,6 +92,15 @@ void read_grpc_check(const Field& field, CheckDraft& draft);
 // load_hooks.cc
 void read_post_start(const Field& field, ServiceDraft& draft);
 void read_pre_stop(const Field& field, ServiceDraft& draft);
+
+// load_image.cc
+void read_image(const Field& field, ServiceDraft& draft);
+void read_pull_policy(const Field& field, ServiceDraft& draft);
+void read_platform(const Field& field, ServiceDraft& draft);
+// x-keepwell.image of a service.
+void read_image_source(const Field& field, ServiceDraft& draft);
+// What can be said of these keys once the service is read.
+void check_image(LoadContext& context, ServiceDraft& draft);
 
 // load_launch.cc
 // command, entrypoint and the like: null is the image's own (OUT stays), a text is split, a list

@@ -105,7 +105,7 @@ Loaded load_project(const LoadOptions& options) {
                       .project_name = {},
                       .resources = {}};
   if (options.files.empty()) {
-    return {std::nullopt, {{true, "", 0, 0, "no Compose file is named; write -f FILE"}}};
+    return {std::nullopt, {{true, "", 0, 0, "no Compose file is named; write -f FILE"}}, {}};
   }
   std::string here = current_directory();
   std::string first = options.files.front();
@@ -116,16 +116,16 @@ Loaded load_project(const LoadOptions& options) {
   add_env_file(context, absolute_path(context.directory, ".env"), std::nullopt,
                context.environment);
   ProjectSpec project;
+  Loaded loaded;
   project.file = first_path;
   std::optional<Node> root = read_compose_files(context, options.files);
   if (root) {
     name_project(context, options, *root, project);
     context.project_name = project.name;
-    read_project(context, *root, active_profiles(context, options), project);
+    read_project(context, *root, active_profiles(context, options), project, loaded.images);
     if (options.run_dir) project.run_dir = absolute_path(here, *options.run_dir);
     if (options.data_dir) project.data_dir = absolute_path(here, *options.data_dir);
   }
-  Loaded loaded;
   if (!report.failed()) loaded.project = std::move(project);
   loaded.diagnostics = report.take();
   return loaded;

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "config/diagnostic.h"
+#include "config/image_merge.h"
 #include "config/result.h"
 #include "config/spec.h"
 
@@ -46,6 +47,7 @@ struct LoadOptions {
 struct Loaded {
   std::optional<ProjectSpec> project;  // empty exactly when a diagnostic is an error
   std::vector<Diagnostic> diagnostics;
+  std::vector<ImageUse> images;  // of the project's services that run one, in their order
 };
 
 // Never fails otherwise than by diagnostics.

@@ -46,7 +46,7 @@ class DependencyCheck {
   }
 
   void run() {
-    for (const ServiceDraft& draft : drafts_) check_targets(draft);
+    for (ServiceDraft& draft : drafts_) check_targets(draft);
     for (std::size_t i = 0; i < drafts_.size(); ++i) walk(i);
     for (ServiceDraft& draft : drafts_) drop_absent(draft);
   }
@@ -64,7 +64,7 @@ class DependencyCheck {
                        [this](const std::string& p) { return contains(profiles_, p); });
   }
 
-  void check_targets(const ServiceDraft& draft) {
+  void check_targets(ServiceDraft& draft) {
     for (std::size_t k = 0; k < draft.spec.depends_on.size(); ++k) {
       const Dependency& dependency = draft.spec.depends_on[k];
       const Place& place = draft.dependency_places[k];
@@ -73,7 +73,7 @@ class DependencyCheck {
         report_missing(draft, dependency, place);
         continue;
       }
-      const ServiceDraft& target = drafts_[found->second];
+      ServiceDraft& target = drafts_[found->second];
       if (!enabled(target)) {
         if (enabled(draft) && dependency.required) {
           context_.report.error(place, "service " + draft.spec.name + " depends on " +
@@ -83,7 +83,10 @@ class DependencyCheck {
         }
         continue;
       }
-      if (dependency.condition == DependencyCondition::healthy && target.spec.checks.empty()) {
+      if (dependency.condition != DependencyCondition::healthy) continue;
+      if (target.image_use && !target.spec.healthcheck_disabled) {
+        target.waiters.push_back({draft.spec.name, place});
+      } else if (target.spec.checks.empty()) {
         context_.report.error(place, "service " + draft.spec.name + " waits for " +
                                          dependency.service +
                                          " to be healthy, which has no healthcheck; give it one or "

@@ -11,7 +11,7 @@ namespace {
 constexpr Duration kShortest = std::chrono::milliseconds(1);
 
 // A duration for which Docker reads 0 as "the default" and refuses less than 1 ms.
-void read_timing(const Field& f, Duration& out) {
+void read_timing(const Field& f, Duration& out, bool& given) {
   Duration value{};
   if (!read_duration(f.context, f.name(), f.value(), value)) return;
   if (value.count() == 0) {
@@ -21,15 +21,18 @@ void read_timing(const Field& f, Duration& out) {
     f.error(f.name() + " " + quoted(f.value().text) + " is shorter than 1ms; write 1ms or more");
   } else {
     out = value;
+    given = true;
   }
 }
 
-void read_interval(const Field& f, CheckDraft& d) { read_timing(f, d.spec.interval); }
-void read_timeout(const Field& f, CheckDraft& d) { read_timing(f, d.spec.timeout); }
+void read_interval(const Field& f, CheckDraft& d) {
+  read_timing(f, d.spec.interval, d.given.interval);
+}
+void read_timeout(const Field& f, CheckDraft& d) { read_timing(f, d.spec.timeout, d.given.timeout); }
 
 void read_start_interval(const Field& f, CheckDraft& d) {
   d.start_interval_place = f.entry.key_place;
-  read_timing(f, d.spec.start_interval);
+  read_timing(f, d.spec.start_interval, d.given.start_interval);
 }
 
 void read_start_period(const Field& f, CheckDraft& d) {
@@ -40,6 +43,7 @@ void read_start_period(const Field& f, CheckDraft& d) {
     return;
   }
   d.spec.start_period = value;
+  d.given.start_period = value.count() != 0;
 }
 
 void read_retries(const Field& f, CheckDraft& d) {
@@ -53,7 +57,7 @@ void read_retries(const Field& f, CheckDraft& d) {
     return;
   }
   d.spec.retries = static_cast<int>(value);
-  d.retries_given = true;
+  d.retries_given = d.given.retries = true;
 }
 
 void read_disable(const Field& f, CheckDraft& d) {
@@ -212,13 +216,15 @@ CheckDraft from_defaults(LoadContext& context, const Place& place) {
              kDefaultKeys, d);
   }
   d.start_interval_place.reset();
+  d.given = {};
   d.place = place;
   return d;
 }
 
 // What the check is: a command, or one of http, tcp and grpc. MAP is where its keys stand, OWN
-// where http, tcp and grpc may stand.
-void check_target(LoadContext& context, const Node& map, const Node* own, const CheckDraft& d) {
+// where http, tcp and grpc may stand. TEST_MAY_LACK: an image may have it.
+void check_target(LoadContext& context, const Node& map, const Node* own, bool test_may_lack,
+                  CheckDraft& d) {
   const Node* test = map.find("test");
   std::size_t kinds = 0;
   for (std::string_view kind : {"http", "tcp", "grpc"}) {
@@ -227,7 +233,8 @@ void check_target(LoadContext& context, const Node& map, const Node* own, const 
   if (kinds > 1) {
     context.report.error(own->place, "http, tcp and grpc are different checks; keep one of them");
   }
-  if (kinds == 0 && test == nullptr) {
+  d.given.test = kinds > 0 || test != nullptr;
+  if (!d.given.test && !test_may_lack) {
     bool is_healthcheck = d.spec.name == kHealthcheckName;
     context.report.error(d.place, (is_healthcheck ? "healthcheck" : "check " + d.spec.name) +
                                       " has no test; write test: [\"CMD\", program, ...]");
@@ -236,6 +243,16 @@ void check_target(LoadContext& context, const Node& map, const Node* own, const 
     context.report.warning(
         test->place,
         "test has no effect beside " + std::string(name_of(d.spec.kind)) + "; remove one of them");
+  }
+}
+
+// What the service says of all its checks.
+void settle(CheckDraft& d, const ServiceDraft& draft) {
+  if (d.spec.kind != ProbeKind::exec) d.spec.test.clear();
+  if (d.on_unhealthy) {
+    d.spec.on_unhealthy = *d.on_unhealthy;
+  } else if (draft.on_unhealthy) {
+    d.spec.on_unhealthy = *draft.on_unhealthy;
   }
 }
 
@@ -265,10 +282,7 @@ void read_healthcheck(const Field& f, ServiceDraft& draft) {
                                                     " has no effect, since the healthcheck is "
                                                     "switched off; remove it");
     }
-  } else {
-    check_target(f.context, f.value(), f.value().find("x-keepwell"), d);
   }
-  check_draft(f.context, d);
   draft.healthcheck = std::move(d);
 }
 
@@ -283,7 +297,7 @@ void read_checks(const Field& f, ServiceDraft& draft) {
                              "check name " + quoted(entry.key) + " cannot be used; choose another");
     }
     read_map(f.context, entry.value, "check " + entry.key, kCheckKeys, d);
-    if (entry.value.is_mapping()) check_target(f.context, entry.value, &entry.value, d);
+    if (entry.value.is_mapping()) check_target(f.context, entry.value, &entry.value, false, d);
     if (d.disabled) {
       f.context.report.error(entry.key_place,
                              "check " + entry.key + " tests NONE; remove the check instead");
@@ -293,15 +307,37 @@ void read_checks(const Field& f, ServiceDraft& draft) {
   }
 }
 
+namespace {
+
+// What the image's HEALTHCHECK will be merged under.
+void prepare_image_use(LoadContext& context, ServiceDraft& draft) {
+  CheckDraft d = draft.healthcheck ? *draft.healthcheck
+                                   : from_defaults(context, draft.entry->key_place);
+  settle(d, draft);
+  ImageUse& use = draft.image_use.emplace();
+  use.healthcheck_given = draft.healthcheck.has_value();
+  use.healthcheck = std::move(d.spec);
+  use.given = d.given;
+  use.retries_given = d.retries_given;
+  for (const CheckDraft& check : draft.checks) {
+    use.other_retries_given = use.other_retries_given && check.retries_given;
+  }
+}
+
+}  // namespace
+
 void finish_checks(LoadContext& context, ServiceDraft& draft) {
-  (void)context;
-  auto add = [&draft](CheckDraft& d) {
-    if (d.spec.kind != ProbeKind::exec) d.spec.test.clear();
-    if (d.on_unhealthy) {
-      d.spec.on_unhealthy = *d.on_unhealthy;
-    } else if (draft.on_unhealthy) {
-      d.spec.on_unhealthy = *draft.on_unhealthy;
+  bool image = draft.runs_image();
+  const Node* own = draft.entry->value.find(kHealthcheckName);
+  if (draft.healthcheck && own != nullptr) {
+    if (!draft.healthcheck->disabled) {
+      check_target(context, *own, own->find("x-keepwell"), image, *draft.healthcheck);
     }
+    if (!image) check_draft(context, *draft.healthcheck);
+  }
+  if (image) prepare_image_use(context, draft);
+  auto add = [&draft](CheckDraft& d) {
+    settle(d, draft);
     draft.spec.checks.push_back(std::move(d.spec));
   };
   draft.spec.retries_given = true;
@@ -309,7 +345,7 @@ void finish_checks(LoadContext& context, ServiceDraft& draft) {
     draft.spec.retries_given = draft.spec.retries_given && d.retries_given;
   };
   if (draft.healthcheck && draft.healthcheck->disabled) draft.spec.healthcheck_disabled = true;
-  if (draft.healthcheck && !draft.healthcheck->disabled) {
+  if (draft.healthcheck && !draft.healthcheck->disabled && draft.healthcheck->given.test) {
     look(*draft.healthcheck);
     add(*draft.healthcheck);
   }

@@ -54,13 +54,13 @@ void read_service_restart(const Field& f, ServiceDraft& d) {
 
 constexpr Key<ServiceDraft> kServiceKeys[] = {
     {"rootfs", read_rootfs},
+    {"image", read_image_source},
     {"runtime", read_service_runtime},
     {"exec", read_exec},
     {"on_unhealthy", read_service_on_unhealthy},
     {"probe_limits", read_probe_limits},
     {"checks", read_checks},
     {"restart", read_service_restart},
-    {"image", nullptr, "name a root file system in rootfs"},
     {"hooks", nullptr, kLater},
     {"priority", nullptr, kLater},
     {"capture", nullptr, kLater},

@@ -58,26 +58,53 @@ void check_container_names(LoadContext& context, const std::vector<ServiceDraft>
   }
 }
 
-// DESIGN 5: with the founding default of one try, a single failed probe restarts a service. Who
-// means that says so.
 void warn_about_retries(LoadContext& context, const ServiceDraft& draft) {
-  const ServiceSpec& spec = draft.spec;
-  if (spec.checks.empty() || spec.retries_given || spec.restart.policy == RestartPolicy::no) return;
-  bool acts = std::any_of(spec.checks.begin(), spec.checks.end(), [](const CheckSpec& c) {
-    return c.on_unhealthy != OnUnhealthy::none && !c.observe;
-  });
-  if (!acts) return;
+  if (draft.image_use) return;  // the image may say it
+  std::string text = retries_warning(draft.spec);
+  if (text.empty()) return;
   context.report.warning(
-      draft.healthcheck ? draft.healthcheck->place : draft.place_of("x-keepwell"),
-      "retries of service " + spec.name +
-          " is not set, so the first failed probe restarts it; write retries: 1 if that is meant, "
-          "retries: 3 for what Docker does");
+      draft.healthcheck ? draft.healthcheck->place : draft.place_of("x-keepwell"), text);
+}
+
+Diagnostic place_for(const LoadContext& context, const Place& place) {
+  return {true, context.report.file_name(place.file), place.line, place.column, {}};
+}
+
+// As Compose names the image of a service that has no name for one: PROJECT-SERVICE, made fit.
+std::string image_name_for(const std::string& project, const std::string& service) {
+  constexpr std::size_t kLongest = 200;
+  std::string name;
+  for (char c : project + "-" + service) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+    const bool fits = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+    if (fits) {
+      name += c;
+    } else if (!name.empty() && name.back() != '-') {
+      name += '-';
+    }
+    if (name.size() == kLongest) break;
+  }
+  while (!name.empty() && name.back() == '-') name.pop_back();
+  return name.empty() ? "image" : name;
+}
+
+// What is left to do for a service that runs an image.
+void add_image_use(const LoadContext& context, ServiceDraft& draft, ProjectSpec& project,
+                   std::vector<ImageUse>& images) {
+  ImageUse use = std::move(*draft.image_use);
+  use.service = project.services.size();
+  use.place = place_for(context, draft.place_of(draft.has("image") ? "image" : "x-keepwell"));
+  for (const ServiceDraft::Waiter& waiter : draft.waiters) {
+    use.waiters.push_back({waiter.service, place_for(context, waiter.place)});
+  }
+  if (draft.spec.image.empty()) draft.spec.image = image_name_for(project.name, draft.spec.name);
+  images.push_back(std::move(use));
 }
 
 }  // namespace
 
 void read_project(LoadContext& context, const Node& root, const std::vector<std::string>& profiles,
-                  ProjectSpec& project) {
+                  ProjectSpec& project, std::vector<ImageUse>& images) {
   if (root.is_null()) {
     context.report.error({root.place.file, 1, 1}, "the file is empty; write services:");
     return;
@@ -105,6 +132,7 @@ void read_project(LoadContext& context, const Node& root, const std::vector<std:
   for (ServiceDraft& draft : drafts) {
     if (!enabled(draft.spec, profiles)) continue;
     warn_about_retries(context, draft);
+    if (draft.image_use) add_image_use(context, draft, project, images);
     project.services.push_back(std::move(draft.spec));
   }
 }

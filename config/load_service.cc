@@ -16,16 +16,6 @@ bool is_name(std::string_view text, bool strict_start) {
   return true;
 }
 
-void read_image(const Field& f, ServiceDraft& d) {
-  std::string image;
-  if (!read_text(f.context, "image", f.value(), image)) return;
-  if (image.empty() || image.find_first_of(" \t\n") != std::string::npos) {
-    f.error("image " + quoted(image) + " is not a reference; write name:tag");
-    return;
-  }
-  d.spec.image = std::move(image);
-}
-
 void read_container_name(const Field& f, ServiceDraft& d) {
   std::string name;
   if (!read_text(f.context, "container_name", f.value(), name)) return;
@@ -148,8 +138,10 @@ constexpr Key<ServiceDraft> kServiceKeys[] = {
     {"pids_limit", read_pids_limit},
     {"post_start", read_post_start},
     {"pre_stop", read_pre_stop},
+    {"platform", read_platform},
     {"privileged", read_privileged},
     {"profiles", read_profiles},
+    {"pull_policy", read_pull_policy},
     {"read_only", read_read_only},
     {"restart", read_restart},
     {"scale", read_scale},
@@ -173,7 +165,7 @@ constexpr Key<ServiceDraft> kServiceKeys[] = {
 
     {"attach", nullptr, "read the output with keepwell logs -f"},
     {"blkio_config", nullptr, kLater},
-    {"build", nullptr, "build beforehand and name the result in x-keepwell.rootfs"},
+    {"build", nullptr, "build beforehand and name the result in image or x-keepwell.image"},
     {"cgroup_parent", nullptr, "keepwell keeps services in its own cgroup; remove it"},
     {"cpu_count", nullptr, "use cpus"},
     {"cpu_percent", nullptr, "use cpus"},
@@ -196,8 +188,7 @@ constexpr Key<ServiceDraft> kServiceKeys[] = {
      "use a service of its own and depends_on with "
      "service_completed_successfully"},
     {"provider", nullptr, kOneHost},
-    {"pull_policy", nullptr, "name a root file system in x-keepwell.rootfs"},
-    {"pull_refresh_after", nullptr, "name a root file system in x-keepwell.rootfs"},
+    {"pull_refresh_after", nullptr, "use pull_policy: daily, weekly or every_DURATION"},
     {"runtime", nullptr, "use x-keepwell.runtime"},
     {"use_api_socket", nullptr, kLater},
     {"volumes_from", nullptr, "name the volumes in volumes"},
@@ -233,12 +224,11 @@ void check_oci(LoadContext& context, const ServiceDraft& d) {
                          "working_dir " + quoted(d.spec.working_dir) +
                              " is relative; write the whole path inside the container");
   }
-  if (d.spec.rootfs.empty()) {
-    context.report.error(
-        d.place_of("image"),
-        "service " + d.spec.name + " has no root file system" +
-            (d.spec.image.empty() ? "" : ", and this version does not fetch images") +
-            "; name a directory in x-keepwell.rootfs, or set x-keepwell.runtime: process");
+  if (d.spec.rootfs.empty() && !d.runs_image()) {
+    context.report.error(d.place_of("image"),
+                         "service " + d.spec.name +
+                             " has nothing to run from; write image: NAME, name a directory in "
+                             "x-keepwell.rootfs, or set x-keepwell.runtime: process");
   }
 }
 
@@ -250,9 +240,10 @@ void check_service(LoadContext& context, ServiceDraft& d) {
   } else {
     check_oci(context, d);
   }
+  check_image(context, d);
   std::vector<std::string> argv = spec.argv();
-  if (d.argv_bad) {
-    // Nothing more can be said about it.
+  if (d.argv_bad || (argv.empty() && d.runs_image())) {
+    // Nothing more can be said about it, or the image says it.
   } else if (argv.empty()) {
     context.report.error(d.place_of("command"),
                          "service " + spec.name + " has nothing to run; write command: [...]");

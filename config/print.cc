@@ -103,10 +103,30 @@ void print_healthcheck(YamlWriter& w, const ServiceSpec& s) {
   }
 }
 
+// An image's root file system is not the file's own: whoever reads this again finds it anew.
+void print_root(YamlWriter& w, const ServiceSpec& s) {
+  const ImageSource& source = s.image_source;
+  if (s.image_id.empty()) w.text_if("rootfs", s.rootfs);
+  if (source.from.empty() && source.bytes_max == ImageSource{}.bytes_max) return;
+  w.open("image");
+  w.text_if("from", source.from);
+  w.raw("max_size", format_bytes(source.bytes_max));
+  w.close();
+}
+
+void print_pull(YamlWriter& w, const ImageSource& source) {
+  w.text_if("platform", source.platform);
+  if (source.pull == PullPolicy::refresh) {
+    w.text("pull_policy", "every_" + format_duration(source.refresh));
+  } else if (source.pull != PullPolicy::automatic) {
+    w.raw("pull_policy", name_of(source.pull));
+  }
+}
+
 void print_service_keepwell(YamlWriter& w, const ServiceSpec& s) {
   w.open("x-keepwell");
   w.raw("runtime", name_of(s.runtime));
-  w.text_if("rootfs", s.rootfs);
+  print_root(w, s);
   w.raw("exec", name_of(s.exec));
   w.open("probe_limits");
   w.number("pids", s.probe_limits.pids);
@@ -167,6 +187,7 @@ void print_maps(YamlWriter& w, const ServiceSpec& s) {
 void print_service(YamlWriter& w, const ServiceSpec& s) {
   w.open(s.name);
   w.text_if("image", s.image);
+  print_pull(w, s.image_source);
   w.text_if("container_name", s.container_name);
   if (s.entrypoint) w.list("entrypoint", *s.entrypoint);
   if (s.command) w.list("command", *s.command);

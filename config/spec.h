@@ -31,6 +31,10 @@ enum class ExecMode { native, runtime };
 
 enum class ProbeKind { exec, http, tcp, grpc };
 
+// When an image is fetched again. `automatic` fetches what is missing, and reads a local source
+// (an archive, a layout) again when it has changed; `refresh` fetches what is older than refresh.
+enum class PullPolicy { automatic, always, never, missing, refresh };
+
 // `live` and `startup` failures act (on_unhealthy); `ready` only shows; `info` is not rolled up at
 // all.
 enum class CheckRole { startup, live, ready, info };
@@ -74,6 +78,7 @@ struct CheckSpec {
 
   // As the file gives it: {"CMD", argv...}, {"CMD-SHELL", script} or {"NONE"}; what inspect shows.
   std::vector<std::string> test;
+  std::vector<std::string> shell;  // what CMD-SHELL runs, the image's SHELL; empty: /bin/sh -c
   HttpCheck http;
   TcpCheck tcp;
   GrpcCheck grpc;
@@ -145,14 +150,26 @@ struct Ulimit {
   bool operator==(const Ulimit&) const = default;
 };
 
+// Where a service's image comes from: pull_policy, platform, x-keepwell.image.
+struct ImageSource {
+  std::string from;  // skopeo's TRANSPORT:REFERENCE; empty: the registry that the image's name says
+  PullPolicy pull = PullPolicy::automatic;
+  Duration refresh{0};                          // with PullPolicy::refresh
+  std::string platform;                         // os/architecture[/variant]; empty: this machine's
+  std::int64_t bytes_max = std::int64_t{20} << 30;  // unpacked; a larger image is refused
+
+  bool operator==(const ImageSource&) const = default;
+};
+
 struct ServiceSpec {
   // ---- launch settings: a change of any of these recreates the container
   std::string name;            // the service's key in the file
   std::string container_name;  // container_name, else empty: <project>-<service>-<n>
   RuntimeKind runtime = RuntimeKind::oci;
   ExecMode exec = ExecMode::native;
-  std::string image;                                   // a label where rootfs is given
-  std::string rootfs;                                  // absolute directory; x-keepwell.rootfs
+  std::string image;     // as the file names it; a label where rootfs is given
+  std::string image_id;  // sha256:..., once the image was found; empty: rootfs is the file's own
+  std::string rootfs;    // absolute directory: x-keepwell.rootfs, or the unpacked image
   std::optional<std::vector<std::string>> entrypoint;  // none: the image's
   std::optional<std::vector<std::string>> command;     // none: the image's
   std::vector<std::pair<std::string, std::string>>
@@ -196,11 +213,14 @@ struct ServiceSpec {
   std::string cpuset;                         // "0-3,5"; empty: all
   std::optional<int> oom_score_adj;
   std::map<std::string, std::string> labels;
+  std::vector<std::string> exposed_ports;  // 80/tcp: the image's; shown, nothing is opened
+  std::vector<std::string> image_volumes;  // absolute paths inside that the image keeps data at
   std::string stop_signal;  // empty: the image's, else SIGTERM
   LoggingSpec logging;
   ProbeLimits probe_limits;
 
   // ---- supervision settings: a change of these applies in place
+  ImageSource image_source;
   Duration stop_grace_period = std::chrono::seconds(10);
   RestartSpec restart;
   std::vector<Dependency> depends_on;

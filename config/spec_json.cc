@@ -48,6 +48,7 @@ void fields(Io& io, CheckSpec& s) {
   io("name", s.name);
   io("kind", s.kind);
   io("test", s.test);
+  io("shell", s.shell);
   if (s.kind == ProbeKind::http) io("http", s.http);
   if (s.kind == ProbeKind::tcp) io("tcp", s.tcp);
   if (s.kind == ProbeKind::grpc) io("grpc", s.grpc);
@@ -152,12 +153,22 @@ void fields(Io& io, HookSpec& s) {
 }
 
 template <class Io>
+void fields(Io& io, ImageSource& s) {
+  io("from", s.from);
+  io("pull", s.pull);
+  io("refresh", s.refresh);
+  io("platform", s.platform);
+  io("bytes_max", s.bytes_max);
+}
+
+template <class Io>
 void fields(Io& io, ServiceSpec& s) {
   io("name", s.name);
   io("container_name", s.container_name);
   io("runtime", s.runtime);
   io("exec", s.exec);
   io("image", s.image);
+  io("image_id", s.image_id);
   io("rootfs", s.rootfs);
   io("entrypoint", s.entrypoint);
   io("command", s.command);
@@ -206,9 +217,12 @@ void fields(Io& io, ServiceSpec& s) {
   io("cpuset", s.cpuset);
   io("oom_score_adj", s.oom_score_adj);
   io("labels", s.labels);
+  io("exposed_ports", s.exposed_ports);
+  io("image_volumes", s.image_volumes);
   io("stop_signal", s.stop_signal);
   io("logging", s.logging);
   io("probe_limits", s.probe_limits);
+  io("image_source", s.image_source);
   io("stop_grace_period", s.stop_grace_period);
   io("restart", s.restart);
   io("depends_on", s.depends_on);

@@ -21,6 +21,8 @@ inline constexpr std::string_view kDependencyConditionNames[] = {
     "service_started", "service_healthy", "service_completed_successfully"};
 inline constexpr std::string_view kHistogramsNames[] = {"per_check", "per_service", "off"};
 inline constexpr std::string_view kMountKindNames[] = {"bind", "volume", "tmpfs"};
+inline constexpr std::string_view kPullPolicyNames[] = {"automatic", "always", "never", "missing",
+                                                        "refresh"};
 inline constexpr std::string_view kOnExitNames[] = {"stop", "leave"};
 
 using Names = std::span<const std::string_view>;
@@ -34,6 +36,7 @@ constexpr Names names_of(CheckRole) { return kCheckRoleNames; }
 constexpr Names names_of(DependencyCondition) { return kDependencyConditionNames; }
 constexpr Names names_of(MetricsSpec::Histograms) { return kHistogramsNames; }
 constexpr Names names_of(MountKind) { return kMountKindNames; }
+constexpr Names names_of(PullPolicy) { return kPullPolicyNames; }
 constexpr Names names_of(OnExit) { return kOnExitNames; }
 
 template <class Enum>
@@ -51,6 +54,7 @@ static_assert(name_of(DependencyCondition::completed_successfully) ==
               "service_completed_successfully");
 static_assert(name_of(MetricsSpec::Histograms::off) == "off");
 static_assert(name_of(MountKind::tmpfs) == "tmpfs");
+static_assert(name_of(PullPolicy::refresh) == "refresh");
 static_assert(name_of(OnExit::leave) == "leave");
 
 }  // namespace keepwell

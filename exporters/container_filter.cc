@@ -4,6 +4,7 @@
 #include <charconv>
 #include <optional>
 
+#include "config/image_reference.h"
 #include "exporters/health_json.h"
 #include "exporters/inspect_json.h"
 #include "exporters/name_pattern.h"
@@ -141,6 +142,12 @@ std::vector<const ContainerStatus*> newest_first(std::span<const ContainerStatus
   return sorted;
 }
 
+bool is_image_id(const std::string& id, std::string_view asked) {
+  constexpr std::size_t kShortest = 4;
+  const std::string_view hex = asked.substr(asked.starts_with("sha256:") ? 7 : 0);
+  return hex.size() >= kShortest && id.size() > 7 && std::string_view(id).substr(7).starts_with(hex);
+}
+
 // Everything that one query asks of each container, compiled.
 struct Selection {
   const Filters& filters;
@@ -176,13 +183,16 @@ struct Selection {
     return has(wanted, shown ? to_string(c.health) : "none");
   }
 
-  // "bb" finds bb and bb:latest; "bb:1" only itself.
+  // "bb" finds bb and bb:latest; "bb:1" only itself. An image's id, or its beginning, does too.
   bool image_matches(const ContainerStatus& c) const {
     const std::vector<std::string>& wanted = filters.of("ancestor");
     if (wanted.empty()) return true;
     const std::string image = image_text(*c.spec);
+    const Result<ImageReference> reference = parse_image_reference(image);
     return has(wanted, image) || std::any_of(wanted.begin(), wanted.end(), [&](const auto& one) {
-             return one + ":latest" == image || one == image + ":latest";
+             if (is_image_id(c.spec->image_id, one)) return true;
+             const Result<ImageReference> asked = parse_image_reference(one);
+             return reference && asked && asked->full() == reference->full();
            });
   }
 

@@ -206,6 +206,14 @@ std::vector<std::string> environment_of(const ServiceSpec& spec, const RuntimeFa
   return all;
 }
 
+// The image's VOLUMEs, as Docker shows them.
+ordered_json volumes_object(const ServiceSpec& spec) {
+  if (spec.image_volumes.empty()) return nullptr;
+  ordered_json volumes = ordered_json::object();
+  for (const std::string& path : spec.image_volumes) volumes[path] = ordered_json::object();
+  return volumes;
+}
+
 ordered_json config_object(const ContainerStatus& c, const RuntimeFacts& facts) {
   const ServiceSpec& spec = *c.spec;
   ordered_json config = {
@@ -225,7 +233,7 @@ ordered_json config_object(const ContainerStatus& c, const RuntimeFacts& facts) 
     config["Healthcheck"] = std::move(check);
   }
   config["Image"] = image_text(spec);
-  config["Volumes"] = nullptr;
+  config["Volumes"] = volumes_object(spec);
   config["WorkingDir"] = either(facts.working_dir, spec.working_dir);
   config["Entrypoint"] = spec.entrypoint ? ordered_json(*spec.entrypoint) : ordered_json(nullptr);
   config["OnBuild"] = nullptr;

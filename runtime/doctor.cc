@@ -1,15 +1,11 @@
 #include "runtime/doctor.h"
 
 #include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
-#include <spawn.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,12 +13,10 @@
 #include <filesystem>
 
 #include "runtime/cgroup.h"
-#include "runtime/loop.h"
 #include "runtime/oci/rootfs.h"
 #include "runtime/oci/runtime_finder.h"
 #include "runtime/state_file.h"
-
-extern char** environ;
+#include "runtime/tool.h"
 
 namespace keepwell {
 
@@ -33,47 +27,11 @@ using Findings = std::vector<DoctorFinding>;
 
 // Without a keeper there is nobody else to run a command: this process waits for it.
 HostCommandResult run_here(const HostCommand& command) {
-  HostCommandResult result;
-  int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) return result;
-  UniqueFd out(ends[0]), in(ends[1]);
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_adddup2(&actions, in.get(), 1);
-  posix_spawn_file_actions_adddup2(&actions, in.get(), 2);
-  std::vector<char*> argv;
-  for (const std::string& word : command.argv) argv.push_back(const_cast<char*>(word.c_str()));
-  argv.push_back(nullptr);
-  pid_t pid = 0;
-  int error = posix_spawn(&pid, argv[0], &actions, nullptr, argv.data(), environ);
-  posix_spawn_file_actions_destroy(&actions);
-  in.reset();
-  if (error != 0) {
-    result.output = std::string("cannot run ") + argv[0] + ": " + std::strerror(error);
-    return result;
-  }
-  result.started = true;
-  // A created container keeps the pipe open, so its end is not waited for.
-  Instant deadline = Loop::now().mono + command.timeout;
-  int status = 0;
-  while (waitpid(pid, &status, WNOHANG) == 0) {
-    if (Loop::now().mono >= deadline) {
-      result.timed_out = true;
-      kill(pid, SIGKILL);
-      waitpid(pid, &status, 0);
-      break;
-    }
-    pollfd nothing{-1, 0, 0};
-    poll(&nothing, 1, 5);
-  }
-  result.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  fcntl(out.get(), F_SETFL, O_NONBLOCK);
-  char buffer[4096];
-  for (ssize_t got;
-       result.output.size() < 16384 && (got = read(out.get(), buffer, sizeof buffer)) > 0;)
-    result.output.append(buffer, static_cast<std::size_t>(got));
-  return result;
+  ToolResult done = run_tool({.argv = command.argv, .timeout = command.timeout});
+  return {.started = done.started,
+          .timed_out = done.timed_out,
+          .status = done.status,
+          .output = done.output + done.errors};
 }
 
 void examine_runtimes(const DoctorQuestion& question, const std::string& dir, Findings& findings) {

@@ -31,13 +31,13 @@ std::string describe_holder(int lock_fd) {
   return who + " (" + name->substr(0, name->find('\n')) + ")";
 }
 
-}  // namespace
-
-Result<UniqueFd> take_lock(const std::string& dir, const std::string& name) {
+// HOW: LOCK_NB, or 0 to wait.
+Result<UniqueFd> lock_file(const std::string& dir, const std::string& name, int how) {
   std::string path = dir + "/" + name;
   UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY, 0644));
   if (!fd) return fail_errno("cannot open " + path);
-  if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+  while (::flock(fd.get(), LOCK_EX | how) != 0) {
+    if (errno == EINTR) continue;
     if (errno != EWOULDBLOCK) return fail_errno("cannot lock " + path);
     return fail(Errc::conflict, "cannot use " + dir + ": " + describe_holder(fd.get()) +
                                     " uses it; stop that one first, or give another directory");
@@ -48,6 +48,16 @@ Result<UniqueFd> take_lock(const std::string& dir, const std::string& name) {
     return fail_errno("cannot write " + path);
   }
   return fd;
+}
+
+}  // namespace
+
+Result<UniqueFd> take_lock(const std::string& dir, const std::string& name) {
+  return lock_file(dir, name, LOCK_NB);
+}
+
+Result<UniqueFd> wait_for_lock(const std::string& dir, const std::string& name) {
+  return lock_file(dir, name, 0);
 }
 
 std::string own_program_path() {

@@ -14,6 +14,8 @@ namespace keepwell {
 // The lock of DIR (DIR/NAME, flock), held as long as the descriptor or a copy of it is open
 // somewhere. The file says who has it. Errc::conflict, naming the holder, where somebody else does.
 Result<UniqueFd> take_lock(const std::string& dir, const std::string& name = "keepwell.lock");
+// The same, waiting until nobody else has it.
+Result<UniqueFd> wait_for_lock(const std::string& dir, const std::string& name);
 
 // Where the program NAME that belongs to this one is: beside it, or in ../libexec/keepwell or
 // ../lib/keepwell.

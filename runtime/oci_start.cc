@@ -108,7 +108,8 @@ OciStart::OciStart(EngineContext& context, const StartOrder& order,
       on_exited_(std::move(on_exited)),
       id_(order_.container.id),
       bundle_(context.bundle_dir(id_)),
-      place_{order.spec->rootfs, context.container_dir(id_), bundle_ + "/rootfs"},
+      place_{order.spec->rootfs, context.container_dir(id_), bundle_ + "/rootfs",
+             order.spec->read_only},
       alive_(std::make_shared<bool>(true)) {}
 
 OciStart::~OciStart() {

@@ -22,8 +22,10 @@ std::vector<std::string> probe_argv(const CheckSpec& check) {
   if (check.test.empty()) return {};
   std::vector<std::string> rest(check.test.begin() + 1, check.test.end());
   if (check.test[0] == "CMD") return rest;
-  std::string script = rest.empty() ? "" : rest[0];
-  return {"/bin/sh", "-c", script};
+  std::vector<std::string> argv = check.shell;
+  if (argv.empty()) argv = {"/bin/sh", "-c"};
+  argv.push_back(rest.empty() ? "" : rest[0]);
+  return argv;
 }
 
 }  // namespace

@@ -5,7 +5,7 @@
 
 #include "agent/api/base64.h"
 #include "agent/api/router.h"
-#include "agent/api/tar.h"
+#include "runtime/tar.h"
 #include "exporters/health_json.h"
 #include "exporters/time_text.h"
 #include "runtime/container_files.h"

@@ -14,7 +14,7 @@ void not_containers(const ApiCall& call) {
 void not_images(const ApiCall& call) {
   call.exchange->fail(501,
                       "keepwell does not build, pull, push, tag or remove images through the API: "
-                      "name the image, or x-keepwell.rootfs, in the Compose file");
+                      "name the image in the Compose file, or use keepwell image load, rm, prune");
 }
 void not_networks(const ApiCall& call) {
   call.exchange->fail(501,
@@ -38,8 +38,8 @@ void not_export(const ApiCall& call) {
 }
 void not_system(const ApiCall& call) {
   call.exchange->fail(501,
-                      "keepwell keeps no images or build cache to report on or to log in for: what "
-                      "it runs is written in the Compose file");
+                      "keepwell has no build cache to report on and no registry to log in to here: "
+                      "what it runs is written in the Compose file");
 }
 
 constexpr std::array kRoutes{

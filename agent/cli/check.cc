@@ -82,8 +82,9 @@ int check_command(const CheckOptions& options) {
     print_error(load.error());
     return 2;
   }
-  std::optional<ProjectSpec> project = load_and_report(*load);
-  if (!project) return 2;
+  int exit_code = 2;
+  std::optional<ProjectSpec> project = load_and_report(*load, ImageFetch::unasked, exit_code);
+  if (!project) return exit_code;
   if (options.print) {
     std::printf("%s", print_project(*project).c_str());
     return 0;

@@ -5,6 +5,7 @@
 
 #include "agent/cli/client_commands.h"
 #include "agent/cli/commands.h"
+#include "agent/cli/images.h"
 #include "agent/cli/reload.h"
 #include "agent/cli/upgrade.h"
 
@@ -289,6 +290,60 @@ void add_exec(const Commands& c) {
   });
 }
 
+// ---- images
+
+void add_store_options(CLI::App* command, StorePlace& place) {
+  command->add_option("--data-dir", place.data_dir, "the data directory whose images are meant");
+  command->add_option("--run-dir", place.run_dir, "the run directory of the agent that uses them");
+  add_file_options(command, place.file);
+}
+
+// Options of an image command, and what runs it.
+template <class Options>
+CLI::App* add_image_command(CLI::App& parent, Action& action, const char* name, const char* text,
+                            const std::shared_ptr<Options>& options, int (*run)(const Options&)) {
+  CLI::App* command = parent.add_subcommand(name, text);
+  add_store_options(command, options->place);
+  command->callback([options, run, &action] { action = [options, run] { return run(*options); }; });
+  return command;
+}
+
+void add_images(const Commands& c) {
+  auto list = std::make_shared<ImagesCommand>();
+  CLI::App* command = add_image_command(c.app, c.action, "images", "list the images that are here",
+                                        list, images_command);
+  command->add_flag("-q,--quiet", list->quiet, "ids only");
+  command->add_flag("--no-trunc", list->no_trunc, "do not shorten ids");
+  command->add_flag("--digests", list->digests, "with the digests of the manifests");
+  add_format_option(command, list->json);
+
+  CLI::App* image = c.app.add_subcommand("image", "load and remove images");
+  image->require_subcommand(1);
+  auto load = std::make_shared<ImageLoadCommand>();
+  command = add_image_command(*image, c.action, "load",
+                              "load an image from a file, a directory or a registry", load,
+                              image_load_command);
+  command
+      ->add_option("SOURCE", load->source,
+                   "an archive of docker save or of OCI kind, an OCI layout, NAME[:TAG] in a "
+                   "registry, or TRANSPORT:REFERENCE as skopeo has it")
+      ->required();
+  command->add_option("-t,--name", load->name, "the name it gets here, over the archive's own");
+  command->add_option("--platform", load->platform, "os/architecture[/variant]");
+  command->add_option("--max-size", load->max_size, "refuse it if it is larger (default 20g)");
+
+  auto remove = std::make_shared<ImageRemoveCommand>();
+  command = add_image_command(*image, c.action, "rm", "remove images that no service uses", remove,
+                              image_remove_command);
+  command->add_option("IMAGE", remove->names, "names or ids")->required();
+
+  auto prune = std::make_shared<ImagePruneCommand>();
+  command = add_image_command(*image, c.action, "prune",
+                              "remove images that have no name and that no service uses", prune,
+                              image_prune_command);
+  command->add_flag("-a,--all", prune->all, "also those that have a name");
+}
+
 void add_all(const Commands& c) {
   add_run(c);
   add_check(c);
@@ -309,6 +364,7 @@ void add_all(const Commands& c) {
   add_doctor(c);
   add_reload(c);
   add_upgrade(c);
+  add_images(c);
   add_version(c);
   add_agent(c);
 }

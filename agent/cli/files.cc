@@ -39,8 +39,10 @@ Result<LoadOptions> load_options(const FileOptions& files, const std::string& ru
   return options;
 }
 
-std::optional<ProjectSpec> load_and_report(const LoadOptions& options) {
+std::optional<ProjectSpec> load_and_report(const LoadOptions& options, ImageFetch fetch,
+                                           int& exit_code) {
   Loaded loaded = load_project(options);
+  exit_code = resolve_images(loaded, fetch) ? 2 : 1;
   for (const Diagnostic& diagnostic : loaded.diagnostics) {
     std::fprintf(stderr, "%s\n", to_string(diagnostic).c_str());
   }

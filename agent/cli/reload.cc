@@ -59,10 +59,11 @@ int reload_command(const ReloadOptions& options) {
     print_error(load.error());
     return 2;
   }
-  std::optional<ProjectSpec> wanted = load_and_report(*load);
-  if (!wanted) return 2;
+  int exit_code = 2;
+  std::optional<ProjectSpec> wanted = load_and_report(*load, ImageFetch::allowed, exit_code);
+  if (!wanted) return exit_code;
   Result<HttpClient> client = connect_agent(options.place);
-  if (!client) return 1;
+  if (!client) return failed(client.error());
   std::vector<std::string> problems;
   Result<ProjectSpec> running = StateStore::read_project(run_dir, problems);
   if (!running) return failed(running.error());

@@ -7,6 +7,7 @@
 #include "agent/cli/files.h"
 #include "agent/source_file.h"
 #include "agent/state_store.h"
+#include "runtime/image/image_store.h"
 #include "runtime/launch.h"
 #include "runtime/listener.h"
 #include "runtime/state_file.h"
@@ -59,6 +60,7 @@ Error run(const ProjectSpec& project, const ConfigSource& source) {
   if (Status made = make_private_dir(project.data_dir, 0711); !made) return made.error();
   Result<UniqueFd> lock = take_lock(project.run_dir);
   if (!lock) return lock.error();
+  ImageStore(project.data_dir).clean_if_idle();
   Result<UniqueFd> listener = listen_unix({.path = project.run_dir + "/keepwell.sock",
                                            .group = project.api.group,
                                            .mode = project.api.mode});
@@ -78,8 +80,9 @@ int run_command(const RunOptions& options) {
     print_error(load.error());
     return 2;
   }
-  std::optional<ProjectSpec> project = load_and_report(*load);
-  if (!project) return 2;
+  int exit_code = 2;
+  std::optional<ProjectSpec> project = load_and_report(*load, ImageFetch::allowed, exit_code);
+  if (!project) return exit_code;
   ConfigSource source{options.file, load->run_dir.value_or(""), load->data_dir.value_or("")};
   source.file.files.clear();
   for (const std::string& file : load->files) {

@@ -6,6 +6,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <filesystem>
+
 namespace keepwell {
 
 namespace {
@@ -49,9 +51,14 @@ bool is_mount_point(const std::string& path) {
 
 Status mount_rootfs(const RootfsPlace& place) {
   if (is_mount_point(place.mount_point)) return {};
-  std::string upper = place.layer_dir + "/upper", work = place.layer_dir + "/work";
+  std::string layer = place.read_only ? place.mount_point + ".layer" : place.layer_dir;
+  std::string upper = layer + "/upper", work = layer + "/work";
+  if (place.read_only) {
+    std::error_code ignored;
+    std::filesystem::remove_all(layer, ignored);
+  }
   bool fresh = access(upper.c_str(), F_OK) != 0;
-  const std::string* dirs[] = {&place.layer_dir, &upper, &work, &place.mount_point};
+  const std::string* dirs[] = {&layer, &upper, &work, &place.mount_point};
   for (const std::string* dir : dirs)
     if (Status made = make_dir(*dir, dir == &upper ? 0755 : 0700); !made) return made;
   if (fresh) copy_ownership(place.lower, upper);

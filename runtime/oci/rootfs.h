@@ -1,6 +1,7 @@
 // The root file system of a container: the tree that the file names, read-only, under a writable
 // layer of the container's own (overlayfs). The layer is kept while the container exists, over
-// restarts too, and is new when it is recreated. Where no overlay can be made (the data directory
+// restarts too, and is new when it is recreated. A read-only container has none: what the runtime
+// needs to make mount points in is beside the mount point, and new with each start. Where no overlay can be made (the data directory
 // is itself on one, or the kernel has none) the caller copies the tree instead.
 #pragma once
 
@@ -15,6 +16,7 @@ struct RootfsPlace {
   std::string lower;        // x-keepwell.rootfs
   std::string layer_dir;    // of this container, in the data directory: upper/, work/, or copy/
   std::string mount_point;  // in the run directory
+  bool read_only = false;   // the runtime makes it so
 
   std::string copy() const { return layer_dir + "/copy"; }
 };

@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-#include "agent/api/tar.h"
+#include "runtime/tar.h"
 #include "config/check.h"
 
 using namespace keepwell;

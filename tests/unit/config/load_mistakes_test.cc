@@ -148,7 +148,7 @@ TEST_CASE("mistakes in single keys") {
        "rootfs has no effect with runtime: process"},
       {"    command: x\n    hostname: h\n",
        "hostname has no effect with x-keepwell.runtime: process"},
-      {"    command: x\n    x-keepwell: { runtime: oci }\n", "service web has no root file system"},
+      {"    command: x\n    x-keepwell: { runtime: oci }\n", "service web has nothing to run from; write image: NAME"},
       {"    command: x\n    working_dir: a\n    x-keepwell: { runtime: oci, rootfs: r }\n",
        "working_dir \"a\" is relative"},
       {"    command: x\n    deploy: { mode: swarm }\n", "deploy.mode \"swarm\" is not known"},

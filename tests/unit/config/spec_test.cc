@@ -27,13 +27,18 @@ ProjectSpec full_project() {
   check.jitter = 0.3;
   check.observe = true;
   check.role = CheckRole::ready;
+  check.shell = {"/bin/bash", "-c"};
 
   ServiceSpec s;
   s.name = "web";
   s.container_name = "c1";
   s.exec = ExecMode::runtime;
   s.image = "i:1";
+  s.image_id = "sha256:1";
   s.rootfs = "/r";
+  s.exposed_ports = {"80/tcp"};
+  s.image_volumes = {"/data"};
+  s.image_source = {"oci:/i:x", PullPolicy::refresh, 36h, "linux/arm/v7", 1 << 20};
   s.entrypoint = std::vector<std::string>{};
   s.command =
       std::vector<std::string>{"x", "", "true", "~", "- a", "#", "1", "caf\xC3\xA9", "\x01"};
@@ -190,6 +195,11 @@ TEST_CASE("JSON that is damaged is an error, never a crash") {
 
 TEST_CASE("what is printed loads as the same project") {
   ProjectSpec project = full_project();
+  // What the image gives is not printed: it is found again.
+  project.services[0].image_id.clear();
+  project.services[0].exposed_ports.clear();
+  project.services[0].image_volumes.clear();
+  for (CheckSpec& check : project.services[0].checks) check.shell.clear();
   project.services[0].checks[0].interval = 1ms;
   project.services[0].checks[1].interval = 1500ms;
   CheckSpec net;
@@ -231,6 +241,7 @@ TEST_CASE("launch settings: each field of the first part of ServiceSpec, none of
   other.logging.files_max++;
   CHECK(launch_settings_differ(base, other));
   other = base;
+  other.image_source.pull = PullPolicy::never;
   other.stop_grace_period += 1s;
   other.restart.delay += 1s;
   other.depends_on.clear();

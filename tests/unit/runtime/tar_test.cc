@@ -1,5 +1,5 @@
 // Archives written, taken apart in any pieces, and refused where they are broken.
-#include "agent/api/tar.h"
+#include "runtime/tar.h"
 
 #include "tests/catch.h"
 

@@ -1,4 +1,4 @@
-#include "agent/api/tar.h"
+#include "runtime/tar.h"
 
 #include <algorithm>
 #include <array>
@@ -17,7 +17,8 @@ struct Field {
 };
 constexpr Field kName{0, 100}, kMode{100, 8}, kUid{108, 8}, kGid{116, 8}, kSize{124, 12},
     kTime{136, 12}, kSum{148, 8}, kType{156, 1}, kTarget{157, 100}, kMagic{257, 8},
-    kPrefix{345, 155};
+    kPrefix{345, 155}, kSparseBytes{483, 12};
+constexpr std::size_t kSparseMore = 482, kSparseMoreNext = 504;  // flags: a further list follows
 
 // ---- writing
 
@@ -188,6 +189,11 @@ Status TarReader::end() const {
 }
 
 Status TarReader::take_block(std::string_view block) {
+  if (more_sparse_) {
+    more_sparse_ = block[kSparseMoreNext] != 0;
+    if (!more_sparse_) skip(sparse_left_);
+    return {};
+  }
   if (block.find_first_not_of('\0') == std::string_view::npos) {
     ended_ = true;
     return {};
@@ -216,7 +222,20 @@ Status TarReader::take_header(std::string_view block) {
   entry.gid = static_cast<std::uint32_t>(*gid);
   entry.bytes = *size;
   entry.changed = WallTime(std::chrono::seconds(static_cast<std::int64_t>(*time)));
-  return begin(std::move(entry), block[kType.at]);
+  const char type = block[kType.at];
+  if (type == 'S') {
+    const std::optional<std::uint64_t> unpacked = number_at(block, kSparseBytes);
+    if (!unpacked) return broken("a number in a header is malformed");
+    entry.unpacked_bytes = *unpacked;
+    more_sparse_ = block[kSparseMore] != 0;
+  }
+  return begin(std::move(entry), type);
+}
+
+void TarReader::skip(std::uint64_t bytes) {
+  left_ = bytes;
+  padding_ = (kBlock - left_ % kBlock) % kBlock;
+  extension_ = bytes > 0 ? 's' : '\0';
 }
 
 Status TarReader::begin(TarEntry entry, char type) {
@@ -231,7 +250,10 @@ Status TarReader::begin(TarEntry entry, char type) {
   if (!long_name_.empty()) entry.name = std::exchange(long_name_, {});
   if (!long_target_.empty()) entry.target = std::exchange(long_target_, {});
   if (std::exchange(has_pax_bytes_, false)) entry.bytes = pax_bytes_;
-  if (entry.bytes >> 62 != 0) return broken("an entry is too large");
+  entry.type = type;
+  entry.unpacked_bytes =
+      std::max({entry.bytes, entry.unpacked_bytes, std::exchange(sparse_bytes_, 0)});
+  if (entry.unpacked_bytes >> 62 != 0) return broken("an entry is too large");
   entry.kind = type == '0' || type == '\0' || type == '7' ? TarEntry::Kind::file
                : type == '5'                              ? TarEntry::Kind::directory
                : type == '2'                              ? TarEntry::Kind::link
@@ -243,11 +265,15 @@ Status TarReader::begin(TarEntry entry, char type) {
   const bool file = entry.kind == TarEntry::Kind::file;
   const std::uint64_t bytes = type == '1' || type == '2' ? 0 : entry.bytes;
   if (!file) entry.bytes = 0;
+  if (!file && type != 'S') entry.unpacked_bytes = 0;
   if (Status told = handlers_.on_entry(entry); !told) return told;
-  left_ = bytes;
-  padding_ = (kBlock - left_ % kBlock) % kBlock;
+  if (more_sparse_) {
+    sparse_left_ = bytes;
+    return {};
+  }
+  skip(bytes);
   in_file_ = file;
-  extension_ = !file && bytes > 0 ? 's' : '\0';
+  if (file) extension_ = '\0';
   if (file && left_ == 0) {
     in_file_ = false;
     return handlers_.on_file_end();
@@ -278,13 +304,15 @@ Status TarReader::read_pax(std::string_view records) {
     if (equals == std::string_view::npos) return broken("an extended header is malformed");
     const std::string_view key = record.substr(0, equals);
     const std::string_view value = record.substr(equals + 1);
-    if (key == "path") long_name_ = value;
+    if (key == "path" || key == "GNU.sparse.name") long_name_ = value;
     if (key == "linkpath") long_target_ = value;
-    if (key != "size") continue;
-    const auto [end, bad] = std::from_chars(value.data(), value.data() + value.size(), pax_bytes_);
+    const bool sparse = key == "GNU.sparse.size" || key == "GNU.sparse.realsize";
+    if (key != "size" && !sparse) continue;
+    std::uint64_t& bytes = sparse ? sparse_bytes_ : pax_bytes_;
+    const auto [end, bad] = std::from_chars(value.data(), value.data() + value.size(), bytes);
     if (bad != std::errc() || end != value.data() + value.size())
       return broken("an extended header is malformed");
-    has_pax_bytes_ = true;
+    if (!sparse) has_pax_bytes_ = true;
   }
   return {};
 }

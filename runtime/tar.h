@@ -1,6 +1,6 @@
-// Tar archives as docker cp sends and takes them: ustar with pax records for what does not fit, GNU
-// long names on reading. Pure, and streaming in both directions: a file's bytes pass through in
-// pieces.
+// Tar archives as docker cp sends and takes them and as the layers of images are: ustar with pax
+// records for what does not fit, GNU long names and sparse files on reading. Pure, and streaming in
+// both directions: a file's bytes pass through in pieces.
 #pragma once
 
 #include <cstdint>
@@ -22,6 +22,8 @@ struct TarEntry {
   std::uint32_t permissions = 0644;
   std::uint32_t uid = 0, gid = 0;
   std::uint64_t bytes = 0;  // of a file
+  char type = '0';          // when read: as the archive says it
+  std::uint64_t unpacked_bytes = 0;  // when read: of a file; more than bytes where it is sparse
   WallTime changed{};
 };
 
@@ -52,6 +54,7 @@ class TarReader {
   Status take_block(std::string_view block);
   Status take_header(std::string_view block);
   Status take_extension();
+  void skip(std::uint64_t bytes);
   Status begin(TarEntry entry, char type);
   Status read_pax(std::string_view records);
 
@@ -64,8 +67,10 @@ class TarReader {
       0;  // 'x', 'L', 'K': collected in text_, to apply to the next entry; 's': skipped
   std::string text_;
   std::string long_name_, long_target_;
-  std::uint64_t pax_bytes_ = 0;
+  std::uint64_t pax_bytes_ = 0, sparse_bytes_ = 0;
   bool has_pax_bytes_ = false;
+  bool more_sparse_ = false;      // a block that lists parts of a sparse file follows
+  std::uint64_t sparse_left_ = 0;  // and behind the last of them so many bytes
   bool ended_ = false;
 };
 

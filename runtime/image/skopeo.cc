@@ -1,0 +1,120 @@
+#include "runtime/image/skopeo.h"
+
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <cstdlib>
+
+#include "config/diagnostic.h"
+#include "runtime/image/image_loader.h"
+
+namespace keepwell {
+
+namespace {
+
+// What unpacking a tree needs of root's rights: to write any file, and to give it its owner, mode,
+// and file capabilities. No CAP_MKNOD.
+constexpr const char* kBoundingSet = "-all,+chown,+dac_override,+fowner,+fsetid,+setfcap";
+
+bool has_policy() {
+  const char* home = std::getenv("HOME");
+  std::string own = std::string(home != nullptr ? home : "") + "/.config/containers/policy.json";
+  return access("/etc/containers/policy.json", F_OK) == 0 || access(own.c_str(), F_OK) == 0;
+}
+
+// The text of msg="..." of logrus' line, with its escapes undone.
+std::string message_of(std::string_view line) {
+  constexpr std::string_view kField = "msg=";
+  const std::size_t at = line.find(kField);
+  if (at == std::string_view::npos) return std::string(line);
+  std::string_view text = line.substr(at + kField.size());
+  if (text.empty() || text.front() != '"') return std::string(text.substr(0, text.find(' ')));
+  std::string out;
+  for (std::size_t i = 1; i < text.size() && text[i] != '"'; ++i) {
+    if (text[i] == '\\' && i + 1 < text.size()) ++i;
+    out += text[i];
+  }
+  return out;
+}
+
+}  // namespace
+
+Result<std::vector<std::string>> confined_argv(const std::string& tool,
+                                               const std::vector<std::string>& arguments,
+                                               std::int64_t file_bytes_max) {
+  std::vector<std::string> paths;
+  for (const char* name : {"prlimit", "setpriv", tool.c_str()}) {
+    Result<std::string> path = find_tool(name);
+    if (!path) return fail(path.error());
+    paths.push_back(std::move(*path));
+  }
+  std::vector<std::string> argv{paths[0], "--fsize=" + std::to_string(file_bytes_max), "--core=0",
+                                paths[1], "--pdeathsig", "KILL", "--no-new-privs"};
+  if (geteuid() == 0) argv.insert(argv.end(), {"--bounding-set", kBoundingSet});
+  argv.insert(argv.end(), {"--", paths[2]});
+  argv.insert(argv.end(), arguments.begin(), arguments.end());
+  return argv;
+}
+
+Result<std::string> ask_tool(const std::string& tool, const std::vector<std::string>& arguments) {
+  constexpr Duration kTimeout = std::chrono::minutes(2);
+  constexpr std::size_t kOutputMax = std::size_t{4} << 20;
+  constexpr std::int64_t kFileBytesMax = std::int64_t{20} << 30;  // a copy of a compressed archive
+  Result<std::vector<std::string>> argv = confined_argv(tool, arguments, kFileBytesMax);
+  if (!argv) return fail(argv.error());
+  ToolResult result = run_tool({.argv = *argv, .output_max = kOutputMax, .timeout = kTimeout});
+  if (!result.ok()) return fail(Errc::unavailable, tool_complaint(result));
+  return result.output;
+}
+
+std::string machine_platform() {
+  utsname names{};
+  uname(&names);
+  const std::string machine = names.machine;
+  std::string architecture = machine;
+  if (machine == "x86_64") architecture = "amd64";
+  if (machine == "aarch64") architecture = "arm64";
+  if (machine.starts_with("armv")) architecture = "arm";
+  if (machine == "i686" || machine == "i386") architecture = "386";
+  if (machine == "loongarch64") architecture = "loong64";
+  return "linux/" + architecture;
+}
+
+std::vector<std::string> skopeo_options(const std::string& platform, const std::string& tmp_dir) {
+  std::vector<std::string> options;
+  if (!has_policy()) options.push_back("--insecure-policy");
+  if (!tmp_dir.empty()) options.push_back("--tmpdir=" + tmp_dir);
+  const std::string wanted = platform.empty() ? machine_platform() : platform;
+  const std::size_t first = wanted.find('/'), second = wanted.find('/', first + 1);
+  options.push_back("--override-os=" + wanted.substr(0, first));
+  options.push_back("--override-arch=" + wanted.substr(first + 1, second - first - 1));
+  if (second != std::string::npos) {
+    options.push_back("--override-variant=" + wanted.substr(second + 1));
+  }
+  return options;
+}
+
+std::string tool_complaint(const ToolResult& result) {
+  if (!result.started) return result.errors;
+  if (!result.stopped) return result.stopped.error().text;
+  if (result.timed_out) return "it did not end in time";
+  std::string said;  // the last line is the reason
+  std::string_view rest = result.errors;
+  while (!rest.empty()) {
+    const std::size_t end = std::min(rest.find('\n'), rest.size());
+    std::string line = message_of(rest.substr(0, end));
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+    if (line.find_first_not_of(" \t") != std::string::npos) said = std::move(line);
+  }
+  const std::size_t begin = said.find_first_not_of(" \t");
+  if (begin == std::string::npos) return "it ended with " + std::to_string(result.status);
+  constexpr std::string_view kMark = "\u2a2f ";  // umoci's
+  said.erase(0, begin);
+  if (said.starts_with(kMark)) said.erase(0, kMark.size());
+  constexpr std::size_t kShownMax = 400;
+  std::string text;
+  for (const char c : said.substr(0, kShownMax)) text += c >= 0 && c < ' ' ? ' ' : c;
+  return text;
+}
+
+}  // namespace keepwell
