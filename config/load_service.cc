@@ -182,7 +182,6 @@ constexpr Key<ServiceDraft> kServiceKeys[] = {
     {"mac_address", nullptr, kNetwork},
     {"models", nullptr, kLater},
     {"networks", nullptr, kNetwork},
-    {"platform", nullptr, "services run on this machine's own; remove it"},
     {"ports", nullptr, "use network_mode: host, where a service's ports are the host's"},
     {"pre_start", nullptr,
      "use a service of its own and depends_on with "

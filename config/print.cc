@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "config/bytes.h"
+#include "config/duration.h"
 #include "config/spec_names.h"
 #include "config/yaml_writer.h"
 

@@ -59,12 +59,13 @@ Status HookRun::start(const HookSpec& hook) {
   if (!output) return fail(output.error());
   enter.stdio = {context_->null.get(), output->get(), output->get()};
   if (context_->cgroups) {
-    Result<std::shared_ptr<CgroupLeaf>> leaf = container_->make_exec_leaf();
+    leaves_ = container_->exec_leaves();
+    Result<std::unique_ptr<ExecLeaf>> leaf = leaves_->take();
     if (!leaf) return fail(leaf.error());
     leaf_ = std::move(*leaf);
-    enter.cgroup_procs = leaf_->join_fds(container_->payload_cgroups());
+    enter.cgroup_procs = leaf_->join;
     if (!context_->cgroups->layout.unified_mount.empty())
-      enter.kill_cgroup = context_->cgroups->layout.unified_mount + leaf_->path();
+      enter.kill_cgroup = context_->cgroups->layout.unified_mount + leaf_->cgroup.path();
   }
   auto process = EnterProcess::start(
       context_->loop, context_->keeper, enter,
@@ -78,7 +79,7 @@ Status HookRun::start(const HookSpec& hook) {
   if (!process) return fail(process.error());
   process_ = std::move(*process);
   deadline_.start_after(kHookTimeout, [this] {
-    if (leaf_) (void)leaf_->kill();
+    if (leaf_) (void)leaf_->cgroup.kill();
     process_->kill_group();
     deadline_.start_after(kHookTimeout, [this] { ended("it cannot be killed"); });
   });
@@ -91,8 +92,7 @@ void HookRun::ended(const std::string& how) {
   // It is in the middle of calling us.
   context_->later([process = std::shared_ptr<EnterProcess>(std::move(process_))] {});
   capture_.finish(kDrainGrace, [this, how] {
-    if (leaf_) (void)leaf_->try_remove();
-    leaf_.reset();
+    if (leaf_) leaves_->give_back(std::move(leaf_));
     if (how.empty()) {
       ++at_;
       return next();

@@ -9,12 +9,12 @@
 
 #include "config/spec.h"
 #include "runtime/enter_process.h"
+#include "runtime/exec_leaves.h"
 #include "runtime/output_capture.h"
 #include "runtime/timer.h"
 
 namespace keepwell {
 
-class CgroupLeaf;
 class Container;
 class EngineContext;
 
@@ -41,7 +41,8 @@ class HookRun {
   std::function<void(Status)> on_done_;
   OutputCapture capture_;
   Timer deadline_;
-  std::shared_ptr<CgroupLeaf> leaf_;
+  std::shared_ptr<ExecLeaves> leaves_;
+  std::unique_ptr<ExecLeaf> leaf_;
   std::unique_ptr<EnterProcess> process_;
   std::shared_ptr<bool> alive_;
 };

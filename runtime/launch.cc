@@ -1,6 +1,7 @@
 #include "runtime/launch.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -31,14 +32,21 @@ std::string describe_holder(int lock_fd) {
   return who + " (" + name->substr(0, name->find('\n')) + ")";
 }
 
-// HOW: LOCK_NB, or 0 to wait.
-Result<UniqueFd> lock_file(const std::string& dir, const std::string& name, int how) {
+constexpr int kLookAgainMs = 5;
+
+// HOW: LOCK_NB, or 0 to wait; with the former, PATIENCE_MS for whoever is about to give it up.
+Result<UniqueFd> lock_file(const std::string& dir, const std::string& name, int how,
+                           int patience_ms = 0) {
   std::string path = dir + "/" + name;
   UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY, 0644));
   if (!fd) return fail_errno("cannot open " + path);
   while (::flock(fd.get(), LOCK_EX | how) != 0) {
     if (errno == EINTR) continue;
     if (errno != EWOULDBLOCK) return fail_errno("cannot lock " + path);
+    if ((patience_ms -= kLookAgainMs) >= 0) {
+      ::poll(nullptr, 0, kLookAgainMs);
+      continue;
+    }
     return fail(Errc::conflict, "cannot use " + dir + ": " + describe_holder(fd.get()) +
                                     " uses it; stop that one first, or give another directory");
   }
@@ -54,6 +62,10 @@ Result<UniqueFd> lock_file(const std::string& dir, const std::string& name, int 
 
 Result<UniqueFd> take_lock(const std::string& dir, const std::string& name) {
   return lock_file(dir, name, LOCK_NB);
+}
+
+Result<UniqueFd> take_agent_lock(const std::string& data_dir) {
+  return lock_file(data_dir, "keepwell.lock", LOCK_NB, 5000);
 }
 
 Result<UniqueFd> wait_for_lock(const std::string& dir, const std::string& name) {

@@ -14,6 +14,10 @@ namespace keepwell {
 // The lock of DIR (DIR/NAME, flock), held as long as the descriptor or a copy of it is open
 // somewhere. The file says who has it. Errc::conflict, naming the holder, where somebody else does.
 Result<UniqueFd> take_lock(const std::string& dir, const std::string& name = "keepwell.lock");
+
+// The lock of an agent's DATA_DIR. An agent dies with its keeper, but a moment later: waits up to
+// 5 s for one that does.
+Result<UniqueFd> take_agent_lock(const std::string& data_dir);
 // The same, waiting until nobody else has it.
 Result<UniqueFd> wait_for_lock(const std::string& dir, const std::string& name);
 

@@ -32,7 +32,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   event.spec = spec;
 
   if (const Result<Filters> filters = parse_filters(text)) {
-    const auto listed = select_containers(all, {.all = true, .limit = 0, .filters = *filters});
+    const auto listed =
+        select_containers(all, {.all = true, .limit = 0, .filters = *filters, .facts = {}});
     if (listed) {
       KW_CHECK(listed->size() <= 1);
     } else {

@@ -32,8 +32,10 @@ void Checkers::told(const Event& event) {
     told.created = true;
   } else if (event.action == "start") {
     odd(told.alive, "was told to start twice");
-    const auto ordinals = std::move(told.by_ordinal);
-    told = Told{.created = true, .alive = true, .by_ordinal = ordinals};
+    Told born;
+    born.created = born.alive = true;
+    born.by_ordinal = std::move(told.by_ordinal);
+    told = std::move(born);
   } else if (event.action == "die") {
     odd(!told.alive, "was told to end and had not begun");
     told.alive = false;

@@ -90,6 +90,8 @@ void Checkers::check_counted(const Step& step, const ContainerStatus& after,
     if (killed < due) {
       complain(after, "a probe was killed before its time, and counted");
     } else if (last_stall_) {
+      const Instant from = probe.started.value_or(probe.entered.value_or(probe.ordered));
+      const Duration allowed = due - from;
       const Instant until = last_stall_->from + last_stall_->length;
       const Duration unwatched =
           std::min(until, *probe.kill_asked) - std::max(last_stall_->from, from);

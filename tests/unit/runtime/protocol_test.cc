@@ -10,6 +10,7 @@
 #include <csignal>
 #include <fstream>
 #include <map>
+#include <optional>
 #include <sstream>
 
 #include "runtime/wire_socket.h"
@@ -242,7 +243,8 @@ TEST_CASE("an agent works with a keeper of the version before and after it", "[p
   std::optional<Error> failed;
   client.upgrade({}, [&](Status done) { upgraded = done; });
   UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
-  client.spawn({.fds = {null.get()}}, {.on_failed = [&](Error error) { failed = error; }});
+  client.spawn({.fds = {null.get()}, .kill_cgroup = {}},
+               {.on_failed = [&](Error error) { failed = error; }});
   wire::Datagram asked;
   while (wire::receive(keeper, asked) == wire::Received::message) {
     send_raw(keeper, encode(wire::Type::refused, asked.head.id,
