@@ -12,6 +12,7 @@
 #include "agent/driver.h"
 #include "agent/log.h"
 #include "agent/source_file.h"
+#include "agent/webhook_sender.h"
 #include "config/diff.h"
 #include "config/spec_json.h"
 #include "runtime/container_files.h"
@@ -56,6 +57,7 @@ Agent::~Agent() {
   // Connections and probes refer to the parts below them.
   api_.reset();
   driver_.reset();
+  webhooks_.reset();
   engine_.reset();
   keeper_.reset();
 }
@@ -107,6 +109,8 @@ Status Agent::open_parts(const AgentOptions& options) {
   parts.store = &store_;
   parts.events = &events_;
   parts.stats = &stats_;
+  webhooks_ = std::make_unique<WebhookSender>(loop_, *keeper_, stats_);
+  parts.webhooks = webhooks_.get();
   driver_ = std::make_unique<Driver>(parts, random_seed(),
                                      [this] { engine_->settle([this] { finish(0); }); });
   return {};

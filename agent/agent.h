@@ -29,6 +29,7 @@ class ApiServer;
 class Driver;
 class KeeperClient;
 class LinuxEngine;
+class WebhookSender;
 class Loop;
 
 class Agent {
@@ -80,6 +81,7 @@ class Agent {
   UniqueFd metrics_listener_;
   std::unique_ptr<KeeperClient> keeper_;
   std::unique_ptr<LinuxEngine> engine_;
+  std::unique_ptr<WebhookSender> webhooks_;
   std::unique_ptr<Driver> driver_;
   std::unique_ptr<ApiServer> api_;
   Timer watchdog_;

@@ -96,6 +96,8 @@ std::string Agent::metrics(const std::string& accept, std::string& content_type)
                                 .start_time_seconds = usage.start_time_seconds};
   stats_.state_write_failures_total = store_.write_failures() + event_log_.write_failures();
   stats_.probe_lateness = driver_->supervisor().probe_lateness();
+  stats_.probes_in_flight = driver_->supervisor().probes_in_flight();
+  stats_.probes_waiting = driver_->supervisor().probes_waiting();
   MetricsFormat format = metrics_format_for(accept);
   content_type = metrics_content_type(format);
   std::vector<const ContainerStatus*> containers = driver_->supervisor().containers();

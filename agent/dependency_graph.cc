@@ -1,5 +1,7 @@
 #include "agent/dependency_graph.h"
 
+#include <algorithm>
+
 namespace keepwell {
 namespace {
 
@@ -57,10 +59,26 @@ Readiness when_exited(const Dependency& dependency, const ContainerStatus& conta
 
 DependencyGraph::DependencyGraph(const ProjectSpec& project) {
   for (const ServiceSpec& service : project.services) {
-    for (const Dependency& dependency : service.depends_on) {
-      dependents_[dependency.service].push_back(service.name);
+    std::vector<std::string> names;
+    for (const Dependency& dependency : service.depends_on) names.push_back(dependency.service);
+    for (const ServiceSpec& other : project.services) {
+      const bool known = std::find(names.begin(), names.end(), other.name) != names.end();
+      if (!known && shares_namespace(service, other.name)) names.push_back(other.name);
     }
+    for (const std::string& name : names) dependents_[name].push_back(service.name);
   }
+}
+
+bool shares_namespace(const ServiceSpec& spec, const std::string& service) {
+  return spec.network_mode == "service:" + service;
+}
+
+bool follows(const ServiceSpec& spec, const std::string& service) {
+  return shares_namespace(spec, service) ||
+         std::any_of(spec.depends_on.begin(), spec.depends_on.end(),
+                     [&](const Dependency& dependency) {
+                       return dependency.service == service && dependency.restart;
+                     });
 }
 
 const std::vector<std::string>& DependencyGraph::dependents(const std::string& service) const {

@@ -19,12 +19,20 @@ class DependencyGraph {
   DependencyGraph() = default;
   explicit DependencyGraph(const ProjectSpec& project);
 
-  // The services that name SERVICE in their depends_on, in file order.
+  // The services that name SERVICE in their depends_on or share a namespace with it, in file
+  // order.
   const std::vector<std::string>& dependents(const std::string& service) const;
 
  private:
   std::unordered_map<std::string, std::vector<std::string>> dependents_;
 };
+
+// Whether SERVICE's network (or another namespace) is also SPEC's: its end is then the end of what
+// SPEC runs in.
+bool shares_namespace(const ServiceSpec& spec, const std::string& service);
+
+// Whether SPEC is restarted when SERVICE has been: it says so, or shares a namespace with it.
+bool follows(const ServiceSpec& spec, const std::string& service);
 
 struct Readiness {
   enum class State { ready, waiting, failed } state = State::waiting;

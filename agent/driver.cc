@@ -6,6 +6,7 @@
 #include "agent/event_bus.h"
 #include "agent/log.h"
 #include "agent/state_store.h"
+#include "agent/webhook_sender.h"
 #include "exporters/duration_stats.h"
 #include "runtime/loop.h"
 
@@ -14,6 +15,9 @@ namespace keepwell {
 namespace {
 
 constexpr Duration kSaveAgain = std::chrono::seconds(5);
+
+// Both clocks are read one after the other, so that they always differ a little.
+constexpr Duration kSuspendNoticed = std::chrono::milliseconds(100);
 
 // What the log says of an event; empty: nothing (probes, and what an API call already says).
 std::string words_for(const Event& event) {
@@ -48,7 +52,9 @@ Driver::Driver(Parts parts, std::uint64_t seed, std::function<void()> on_all_sto
       timer_(*parts.loop),
       replies_(*parts.loop),
       save_again_(*parts.loop),
-      on_all_stopped_(std::move(on_all_stopped)) {}
+      saves_(*parts.loop),
+      on_all_stopped_(std::move(on_all_stopped)),
+      suspended_(Loop::suspended()) {}
 
 void Driver::restore() {
   std::vector<std::string> problems;
@@ -89,7 +95,6 @@ void Driver::submit(Command command, std::function<void(Status)> on_done) {
 void Driver::drain() {
   if (draining_) return;
   draining_ = true;
-  std::vector<Action> actions;
   while (!inputs_.empty()) {
     Input input = std::move(inputs_.front());
     inputs_.pop_front();
@@ -98,14 +103,34 @@ void Driver::drain() {
       if (adoption != adoptions_.end() && adoption->second == ref->run) adoptions_.erase(adoption);
     }
     supervisor_.tell_probes(parts_.events->has_listeners());
-    // Time must not go back for the Supervisor, and both clocks are read at one place.
-    now_ = Loop::now();
-    supervisor_.handle(input, now_, actions);
-    perform(actions);
-    actions.clear();
+    // A suspend is told before anything that comes after it.
+    const Duration suspended = Loop::suspended();
+    if (suspended - std::exchange(suspended_, suspended) > kSuspendNoticed) {
+      log_info("the machine was suspended; what was being probed does not count");
+      hand_over(Suspended{});
+    }
+    if (const auto* event = std::get_if<EngineEvent>(&input)) {
+      if (const auto* ended = std::get_if<HookEnded>(event)) count_hook(*ended);
+    }
+    hand_over(input);
   }
   draining_ = false;
   arm();
+}
+
+void Driver::hand_over(const Input& input) {
+  // Time must not go back for the Supervisor, and both clocks are read at one place.
+  now_ = Loop::now();
+  std::vector<Action> actions;
+  supervisor_.handle(input, now_, actions);
+  perform(actions);
+}
+
+void Driver::count_hook(const HookEnded& ended) {
+  const auto found = running_hooks_.find(ended.hook);
+  if (found == running_hooks_.end()) return;
+  if (!ended.ok()) ++parts_.stats->hooks[found->second].failures_total;
+  running_hooks_.erase(found);
 }
 
 void Driver::perform(std::vector<Action>& actions) {
@@ -152,6 +177,14 @@ void Driver::act(RemoveContainer& action) { parts_.engine->remove(action.id); }
 void Driver::act(StartProbe& action) { parts_.engine->start_probe(action.order); }
 void Driver::act(KillProbe& action) { parts_.engine->kill_probe(action.probe); }
 
+void Driver::act(RunHook& action) {
+  running_hooks_[action.order.id] = action.order.name;
+  ++parts_.stats->hooks[action.order.name].runs_total;
+  parts_.engine->run_hook(action.order);
+}
+
+void Driver::act(SendWebhook& action) { parts_.webhooks->send(*action.action, action.body); }
+
 void Driver::act(Emit& action) {
   Event event = parts_.events->publish(std::move(action.event));
   ++parts_.stats->events_total;
@@ -175,11 +208,29 @@ void Driver::act(Reply& action) {
 void Driver::act(Save& action) {
   const ContainerStatus* status = supervisor_.find(action.id);
   if (status == nullptr) return;
-  if (Status saved = parts_.store->save(*status, action.status, now_.mono); !saved) {
+  if (action.status || !pacer_.put_off(action.id, status->checks.size(), now_.mono)) {
+    return save(action.id, action.status);
+  }
+  if (!saves_.armed()) saves_.start_at(*pacer_.next(), [this] { save_put_off(); });
+}
+
+void Driver::save(const std::string& id, bool status_changed) {
+  const ContainerStatus* status = supervisor_.find(id);
+  if (status == nullptr) return pacer_.forget(id);
+  if (Status saved = parts_.store->save(*status, status_changed, now_.mono); !saved) {
     log_error(saved.error().text + "; going on without, tried again every " +
               std::to_string(kSaveAgain / std::chrono::seconds(1)) + " s");
   }
+  pacer_.saved(id, now_.mono);
   if (!parts_.store->unsaved().empty()) arm_save_again();
+}
+
+void Driver::save_put_off() {
+  now_ = Loop::now();
+  for (const std::string& id : pacer_.due(now_.mono)) save(id, false);
+  if (const std::optional<Instant> next = pacer_.next()) {
+    saves_.start_at(*next, [this] { save_put_off(); });
+  }
 }
 
 void Driver::arm_save_again() {
@@ -201,7 +252,10 @@ void Driver::save_again() {
   }
 }
 
-void Driver::act(Forget& action) { parts_.store->forget(action.id); }
+void Driver::act(Forget& action) {
+  pacer_.forget(action.id);
+  parts_.store->forget(action.id);
+}
 
 void Driver::act(AllStopped&) {
   save_all();

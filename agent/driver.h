@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/save_pacer.h"
 #include "agent/supervisor.h"
 #include "agent/supervisor_io.h"
 #include "config/result.h"
@@ -27,6 +28,7 @@ namespace keepwell {
 class EventBus;
 class Loop;
 class StateStore;
+class WebhookSender;
 
 class Driver {
  public:
@@ -36,6 +38,7 @@ class Driver {
     StateStore* store = nullptr;
     EventBus* events = nullptr;
     AgentStats* stats = nullptr;
+    WebhookSender* webhooks = nullptr;
   };
 
   // SEED: see Supervisor. ON_ALL_STOPPED is called after a Shutdown has been carried out.
@@ -67,6 +70,10 @@ class Driver {
   void perform(std::vector<Action>& actions);
   void arm();
   void due(Instant deadline);
+  void hand_over(const Input& input);
+  void count_hook(const HookEnded& ended);
+  void save(const std::string& id, bool status);
+  void save_put_off();
 
   void act(StartContainer& action);
   void act(AdoptContainer& action);
@@ -77,6 +84,8 @@ class Driver {
   void act(RemoveContainer& action);
   void act(StartProbe& action);
   void act(KillProbe& action);
+  void act(RunHook& action);
+  void act(SendWebhook& action);
   void act(Emit& action);
   void act(Reply& action);
   void act(Save& action);
@@ -88,10 +97,14 @@ class Driver {
   Timer timer_;
   Timer replies_;
   Timer save_again_;
+  Timer saves_;
+  SavePacer pacer_;
   std::function<void()> on_all_stopped_;
   std::deque<Input> inputs_;
   bool draining_ = false;
   Now now_{};
+  Duration suspended_;                           // Loop::suspended() as last seen
+  std::map<HookId, std::string> running_hooks_;  // by name, for the counters
   std::uint64_t last_request_ = 0;
   std::map<std::uint64_t, std::function<void(Status)>> waiting_;
   std::vector<std::pair<std::function<void(Status)>, Status>> due_replies_;

@@ -118,6 +118,7 @@ void visit_check(V&& visit, S& check) {
   visit("success_streak", check.success_streak);
   visit("log", check.log);
   visit("paused_by_hand", check.paused_by_hand);
+  visit("actions_done", check.actions_done);
   visit("next_probe", check.next_probe);
   visit("last_success", check.last_success);
   visit("flap_ratio", check.flap_ratio);
@@ -167,6 +168,7 @@ void visit_status(V&& visit, S& status) {
   visit("killed", status.killed);
   visit("start_at_next_run", status.start_at_next_run);
   visit("restart_event_due", status.restart_event_due);
+  visit("dependents_due", status.dependents_due);
   visit("last_restart_reason", status.last_restart_reason);
   visit("last_restart", status.last_restart);
   visit("last_restart_detail", status.last_restart_detail);

@@ -103,6 +103,13 @@ void Supervisor::on(const EngineEvent& event) {
   std::visit([this](const auto& what) { on(what); }, event);
 }
 
+void Supervisor::on(const Suspended&) {
+  std::vector<ProbeId> ids;
+  for (const auto& [id, flight] : flights_) ids.push_back(id);
+  std::sort(ids.begin(), ids.end());
+  for (const ProbeId id : ids) void_flight(id);
+}
+
 void Supervisor::on(const Shutdown&) {
   if (shutting_down_) hurry_ = true;
   if (!shutting_down_) begin_shutdown();
@@ -111,6 +118,7 @@ void Supervisor::on(const Shutdown&) {
 // What follows from the input beyond the container that it named.
 void Supervisor::settle() {
   start_waiting_probes();
+  restart_dependents();  // first: what is only now started needs no restart
   dependencies_changed();
   if (shutting_down_) advance_shutdown();
 }
@@ -133,23 +141,14 @@ void Supervisor::fire(DueQueue::Key timer_key, Instant due) {
   flight_timer_fired(container.checks[index].probe, due);
 }
 
-// A Tick that comes this much later than it was asked for means that we, or the whole machine, did
-// not run; what probes did meanwhile was not watched. What is due is then done once, now.
+// An input that comes this much later than something was due means that we, or the whole machine,
+// did not run; what probes did meanwhile was not watched. What is due is then done once, now.
 void Supervisor::void_late_flights() {
   const auto due = timers_.next();
   if (!due) return;
   const Duration late = now_.mono - *due;
   if (late <= kLatenessMax || flights_.empty()) return;
-  std::vector<ProbeId> ids;
-  for (const auto& [id, flight] : flights_) {
-    const auto found = by_serial_.find(flight->serial);
-    if (found == by_serial_.end()) continue;
-    const std::size_t index = found->second->check_of_slot(flight->slot);
-    if (index == found->second->checks.size()) continue;
-    if (late > found->second->status.checks[index].spec->interval) ids.push_back(id);
-  }
-  std::sort(ids.begin(), ids.end());
-  for (const ProbeId id : ids) void_flight(id);
+  on(Suspended{});
 }
 
 DueQueue::Key Supervisor::key(std::uint32_t serial, std::uint32_t slot, Timer timer) {

@@ -21,6 +21,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -36,10 +37,6 @@
 #include "probes/due_queue.h"
 
 namespace keepwell {
-
-// Probes in flight at once; further ones wait their turn. Far above what a healthy host needs: it
-// bounds descriptors and memory when hundreds of checks hang.
-inline constexpr std::size_t kProbesInFlightMax = 512;
 
 // A probe whose program does not run after this long has failed (Docker's guard). Where its process
 // is in the container already, the check's timeout is enough.
@@ -60,9 +57,10 @@ inline constexpr Duration kLatenessMax = std::chrono::seconds(5);
 // nobody looked, once.
 inline constexpr Duration kLateTimeout = std::chrono::milliseconds(250);
 
-// Files with more checks than this have their first probes spread, over this share of the wait.
+// Files with more checks than this have their probes spread over the interval; the first ones come
+// earlier by at most this share of it.
 inline constexpr std::size_t kChecksBeforeSpread = 50;
-inline constexpr double kSpreadOfMany = 0.5;
+inline constexpr double kSpreadOfFirst = 0.5;
 
 class Supervisor {
  public:
@@ -100,6 +98,8 @@ class Supervisor {
   // From due to running, of all probes (kProbeLatenessBounds).
   const DurationStats& probe_lateness() const { return probe_lateness_; }
   std::size_t probes_in_flight() const { return flights_.size(); }
+  // Due, and held up by probes_at_once.
+  std::size_t probes_waiting() const { return urgent_.size() + waiting_.size(); }
 
   // Whether each exec probe is told as exec_create, exec_start and exec_die; off where nobody
   // listens.
@@ -109,6 +109,7 @@ class Supervisor {
   struct CheckRun;
   struct Container;
   struct Flight;
+  struct HookRun;
   struct Waiter;
   enum class Timer : std::uint8_t { start, stop, probe, flight };
   struct Waiting {  // a due probe that found no free place
@@ -120,6 +121,7 @@ class Supervisor {
   void on(const Tick& tick);
   void on(const EngineEvent& event);
   void on(const Shutdown& shutdown);
+  void on(const Suspended& suspended);
   void take_up(Container& container);
   void take_up(const std::vector<ToldEvent>& told);
   void settle();
@@ -193,6 +195,7 @@ class Supervisor {
   void try_start(Container& container);
   void dependencies_changed();
   void restart_dependents();
+  bool restart_dependents_of(Container& container);
   void follow_restart(Container& container, const std::string& service);
 
   // supervisor_shutdown.cc
@@ -209,8 +212,12 @@ class Supervisor {
   void end_probing(Container& container);
   void set_check_paused(Container& container, std::size_t index, bool pause);
   void schedule(Container& container, std::size_t index, Instant at);
+  bool gated(const Container& container, std::size_t index) const;
+  void settle_gate(Container& container);
+  void schedule_first(Container& container, std::size_t index);
   void probe_due(Container& container, std::size_t index, Instant due);
   void start_probe(Container& container, std::size_t index);
+  std::size_t probes_max() const;
   void start_waiting_probes();
   void tell_probe(const Container& container, const CheckSpec& spec, ProbeId id, const char* action,
                   std::optional<int> exit_code = std::nullopt);
@@ -222,12 +229,19 @@ class Supervisor {
   void answer_probe(CheckRun& run, bool counted);
   static ProbeResult result_of(const Flight& flight, const ProbeEnded& event,
                                const std::string& id);
-  double spread_of(const CheckSpec& spec) const;
 
   // supervisor_verdict.cc
   void apply_result(Container& container, std::size_t index, ProbeResult result);
   void update_health(Container& container, const std::string& check);
+  void apply_unhealthy(Container& container, std::size_t index, bool transition);
+
+  // supervisor_actions.cc
   void act_on_unhealthy(Container& container, std::size_t index, bool transition);
+  bool excused(const Container& container) const;
+  void go_on_acting(Container& container, std::size_t index);
+  HookId begin_action(Container& container, std::size_t index, const ActionSpec& action);
+  void on(const HookEnded& event);
+  static void forget_actions(CheckStatus& check, CheckRun& run);
 
   std::vector<std::unique_ptr<Container>> containers_;
   std::map<std::string, std::string> unborn_;  // name -> id: told as created, and never saved
@@ -235,8 +249,9 @@ class Supervisor {
   std::unordered_map<std::uint32_t, Container*> by_serial_;
   std::unordered_map<std::string, std::vector<Container*>> by_service_;
   std::unordered_map<ProbeId, std::unique_ptr<Flight>> flights_;
-  std::vector<Waiting> waiting_;
-  std::size_t waiting_taken_ = 0;  // of waiting_, from its front
+  std::unordered_map<HookId, HookRun> hooks_;
+  std::deque<Waiting> urgent_;  // one failure or two from a change of verdict
+  std::deque<Waiting> waiting_;
   std::vector<std::string> changed_services_;
   std::vector<std::uint32_t> fresh_starts_;  // containers that began a run in this handle()
   DueQueue timers_;
@@ -257,6 +272,7 @@ class Supervisor {
   std::uint32_t last_serial_ = 0;
   std::uint32_t last_slot_ = 0;
   ProbeId last_probe_ = 0;
+  HookId last_hook_ = 0;
   DurationStats probe_lateness_;
 };
 

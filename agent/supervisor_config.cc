@@ -214,6 +214,7 @@ void Supervisor::install_checks(Container& container) {
   container.checks.clear();
   const bool probing =
       status.state == ServiceState::running && !container.order_open && !container.pausing;
+  bool gate_moved = false;
   const Duration age = now_.mono - status.started_mono;
   for (const CheckSpec& spec : status.spec->checks) {
     if (!active(spec)) continue;
@@ -226,10 +227,13 @@ void Supervisor::install_checks(Container& container) {
       status.checks.emplace_back().spec = shared;
       container.checks.emplace_back().slot = ++last_slot_;
       if (container.live() && status.pid != 0) status.checks.back().status = Health::starting;
-      if (probing) schedule(container, index, now_.mono + first_wait(spec, 0, 0));
+      if (probing) schedule_first(container, index);
+      gate_moved = true;
       continue;
     }
     const bool differs = *same->spec != spec;
+    const bool acts_differently = same->spec->actions != spec.actions;
+    gate_moved = gate_moved || same->spec->role != spec.role;
     const auto place = static_cast<std::size_t>(same - old_status.begin());
     status.checks.push_back(std::move(*same));
     container.checks.push_back(std::move(old_runs[place]));
@@ -238,6 +242,10 @@ void Supervisor::install_checks(Container& container) {
     CheckStatus& check = status.checks.back();
     same->spec = nullptr;
     check.spec = shared;
+    if (acts_differently) {
+      container.checks.back().hook = 0;
+      check.actions_done = false;
+    }
     if (probing && differs && check.next_probe) {
       const Instant latest = now_.mono + next_wait(spec, check.status, age);
       schedule(container, index, std::min(*check.next_probe, latest));
@@ -245,6 +253,7 @@ void Supervisor::install_checks(Container& container) {
   }
   for (CheckRun& gone : old_runs) drop_check(container, gone);
   update_health(container, {});
+  if (probing && (gate_moved || old_status.size() != status.checks.size())) settle_gate(container);
 }
 
 // A check that is no longer in the configuration. Its last probe ends unheard.
@@ -304,32 +313,44 @@ void Supervisor::dependencies_changed() {
     }
   }
   changed_services_.clear();
-  restart_dependents();
 }
 
-// depends_on.restart: whoever was running before its dependency began a new run follows it.
+// depends_on.restart, and sharers of a namespace: whoever was running before its dependency began a
+// new run follows it.
 void Supervisor::restart_dependents() {
   for (const std::uint32_t serial : std::exchange(fresh_starts_, {})) {
     const auto found = by_serial_.find(serial);
     if (found == by_serial_.end() || shutting_down_) continue;
-    const std::string& service = found->second->service();
-    for (const std::string& name : graph_.dependents(service)) {
-      const auto dependents = by_service_.find(name);
-      if (dependents == by_service_.end()) continue;
-      for (Container* dependent : dependents->second) follow_restart(*dependent, service);
+    Container& container = *found->second;
+    if (!restart_dependents_of(container)) {
+      fresh_starts_.push_back(serial);  // some are still being adopted
+      continue;
+    }
+    container.status.dependents_due = false;
+    if (!graph_.dependents(container.service()).empty()) save(container);
+  }
+}
+
+// False: not all of them could be asked yet.
+bool Supervisor::restart_dependents_of(Container& container) {
+  bool all = true;
+  for (const std::string& name : graph_.dependents(container.service())) {
+    const auto dependents = by_service_.find(name);
+    if (dependents == by_service_.end()) continue;
+    for (Container* dependent : dependents->second) {
+      all = all && !dependent->adopting;
+      if (!dependent->adopting) follow_restart(*dependent, container.service());
     }
   }
+  return all;
 }
 
 void Supervisor::follow_restart(Container& container, const std::string& service) {
   ContainerStatus& status = container.status;
-  const auto& dependencies = container.spec().depends_on;
-  const bool follows =
-      std::any_of(dependencies.begin(), dependencies.end(), [&](const Dependency& dependency) {
-        return dependency.service == service && dependency.restart;
-      });
-  const bool running = status.state == ServiceState::running && !container.order_open;
-  if (!follows || !running || status.stopped_by_hand) return;
+  const bool shares = shares_namespace(container.spec(), service);
+  const bool runs = status.state == ServiceState::running || status.state == ServiceState::paused ||
+                    (shares && status.state == ServiceState::starting);
+  if (!runs || status.stopped_by_hand || !follows(container.spec(), service)) return;
   status.restarts_total[static_cast<std::size_t>(RestartReason::dependency)]++;
   status.restart_event_due = true;
   note_decision(container, RestartReason::dependency, "dependency " + service + " was restarted");

@@ -63,7 +63,12 @@ struct SignalFailed {
 // Sent twice, the second one kills at once.
 struct Shutdown {};
 
-using Input = std::variant<Tick, EngineEvent, Command, Configure, SignalFailed, Shutdown>;
+// The machine was suspended: the clock of our deadlines stood still, the world did not. What was in
+// flight says nothing.
+struct Suspended {};
+
+using Input =
+    std::variant<Tick, EngineEvent, Command, Configure, SignalFailed, Shutdown, Suspended>;
 
 // ---- what a death of the agent leaves besides the records
 
@@ -105,6 +110,14 @@ struct StartProbe {
 struct KillProbe {
   ProbeId probe = 0;
 };
+struct RunHook {
+  HookOrder order;
+};
+// A webhook is on its way from here on; nobody waits for it.
+struct SendWebhook {
+  std::shared_ptr<const ActionSpec> action;
+  std::string body;
+};
 struct Emit {
   Event event;
 };
@@ -125,6 +138,6 @@ struct AllStopped {};
 
 using Action = std::variant<StartContainer, AdoptContainer, SignalContainer, KillContainer,
                             PauseContainer, ResumeContainer, RemoveContainer, StartProbe, KillProbe,
-                            Emit, Reply, Save, Forget, AllStopped>;
+                            RunHook, SendWebhook, Emit, Reply, Save, Forget, AllStopped>;
 
 }  // namespace keepwell

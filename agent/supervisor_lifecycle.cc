@@ -49,6 +49,7 @@ void Supervisor::start_now(Container& container, bool by_hand) {
   status.error.clear();
   status.stopped_by_hand = false;
   status.start_at_next_run = false;
+  status.dependents_due = !graph_.dependents(container.service()).empty();
   status.by_kill = false;
   status.stop_cause = StopCause::none;
   status.stop_deadline.reset();
@@ -92,6 +93,8 @@ void Supervisor::on(const ContainerStarted& event) {
     end_probing(container);  // found paused: what had been planned waits until it is thawed
   }
   container.adopting = false;
+  // An earlier agent died before all had followed.
+  if (!fresh && status.dependents_due) fresh_starts_.push_back(container.serial);
   changed(container);
 }
 
@@ -110,8 +113,9 @@ void Supervisor::begin_run(Container& container, Instant at, WallTime wall) {
   status.killed = false;
   for (std::size_t i = 0; i < container.checks.size(); ++i) {
     container.checks[i].tracker = HealthTracker();
-    container.checks[i].acted = false;
     CheckStatus& check = status.checks[i];
+    forget_actions(check, container.checks[i]);
+    container.checks[i].phase_left = Duration{0};
     check.status = Health::starting;
     check.failing_streak = 0;
     check.success_streak = 0;
@@ -266,7 +270,8 @@ void Supervisor::start_again(Container& container, StopCause cause) {
 
 void Supervisor::ask_policy(Container& container, bool failed, RestartReason reason) {
   ContainerStatus& status = container.status;
-  switch (keepwell::after_end(container.spec().restart, failed, status.restart_count)) {
+  const int restarts = excused(container) ? 0 : status.restart_count;
+  switch (keepwell::after_end(container.spec().restart, failed, restarts)) {
     case PolicyAnswer::stay:
       return rest(container, ServiceState::exited);
     case PolicyAnswer::give_up:
@@ -282,11 +287,13 @@ void Supervisor::ask_policy(Container& container, bool failed, RestartReason rea
 void Supervisor::enter_backoff(Container& container, RestartReason reason) {
   ContainerStatus& status = container.status;
   const RestartSpec& spec = container.spec().restart;
-  if (limit_reached(spec, status.restart_times, now_.mono)) {
-    return rest(container, ServiceState::failed);
+  if (!excused(container)) {
+    if (limit_reached(spec, status.restart_times, now_.mono)) {
+      return rest(container, ServiceState::failed);
+    }
+    note_restart(spec, status.restart_times, now_.mono);
+    status.restart_count++;
   }
-  note_restart(spec, status.restart_times, now_.mono);
-  status.restart_count++;
   status.restarts_total[static_cast<std::size_t>(reason)]++;
   status.restart_limit_remaining =
       restarts_left(spec, status.restart_count, status.restart_times, now_.mono);

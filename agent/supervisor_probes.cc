@@ -53,6 +53,13 @@ FailureReason reason_of(ProbeEnded::How how) {
   return FailureReason::canceled;
 }
 
+// The next result or the one after it may change the verdict; it goes before those that only
+// confirm one.
+bool near_verdict(const CheckStatus& check) {
+  if (check.status == Health::unhealthy) return check.success_streak > 0;
+  return check.failing_streak > 0 && check.spec->retries - check.failing_streak <= 2;
+}
+
 std::string joined(const std::string& error, const std::string& output) {
   if (error.empty()) return output;
   return output.empty() ? error : error + ": " + output;
@@ -62,17 +69,22 @@ std::string joined(const std::string& error, const std::string& output) {
 
 // ---- when
 
-double Supervisor::spread_of(const CheckSpec& spec) const {
-  if (spec.jitter > 0) return spec.jitter;
-  return spread_all_ ? kSpreadOfMany : 0;
+void Supervisor::begin_probing(Container& container) {
+  for (std::size_t i = 0; i < container.checks.size(); ++i) schedule_first(container, i);
 }
 
-void Supervisor::begin_probing(Container& container) {
-  for (std::size_t i = 0; i < container.checks.size(); ++i) {
-    const CheckSpec& spec = *container.status.checks[i].spec;
-    const double phase = phase_of(container.status.name + '/' + spec.name);
-    schedule(container, i, now_.mono + first_wait(spec, spread_of(spec), phase));
+// The first probe of a check in this run. In a large file the phases are spread over a whole
+// interval: by up to half of it now, and by the rest after the first probe, so that no service is
+// looked at before half its time.
+void Supervisor::schedule_first(Container& container, std::size_t index) {
+  const CheckSpec& spec = *container.status.checks[index].spec;
+  const double phase = phase_of(container.status.name + '/' + spec.name);
+  if (spec.jitter > 0 || !spread_all_) {
+    return schedule(container, index, now_.mono + first_wait(spec, spec.jitter, phase));
   }
+  container.checks[index].phase_left = Duration(static_cast<Duration::rep>(
+      std::max(0.0, phase - kSpreadOfFirst) * static_cast<double>(spec.interval.count())));
+  schedule(container, index, now_.mono + first_wait(spec, 1, std::min(phase, kSpreadOfFirst)));
 }
 
 // After an adoption: on as the earlier agent had planned. What has fallen due since comes soon, but
@@ -88,7 +100,10 @@ void Supervisor::resume_probing(Container& container) {
     const auto soon = Duration(static_cast<Duration::rep>(
         phase * static_cast<double>(
                     std::min<Duration>(check.spec->interval, std::chrono::seconds(1)).count())));
-    const Instant planned = check.next_probe.value_or(now_.mono);
+    // A reload may have made the wait shorter since it was planned.
+    const Duration longest =
+        std::max({check.spec->interval, check.spec->start_interval, check.spec->initial_delay});
+    const Instant planned = std::min(check.next_probe.value_or(now_.mono), now_.mono + longest);
     schedule(container, i, planned > now_.mono ? planned : now_.mono + soon);
   }
   update_health(container, {});
@@ -118,12 +133,41 @@ void Supervisor::end_probing(Container& container) {
 
 void Supervisor::schedule(Container& container, std::size_t index, Instant at) {
   CheckStatus& check = container.status.checks[index];
-  if (check.paused_by_hand) {
+  if (check.paused_by_hand || gated(container, index)) {
     check.next_probe.reset();
+    timers_.cancel(key(container.serial, container.checks[index].slot, Timer::probe));
     return;
   }
   check.next_probe = at;
   timers_.set(key(container.serial, container.checks[index].slot, Timer::probe), at);
+}
+
+// A startup check is over once it has passed, and until then it is the only kind that is probed.
+bool Supervisor::gated(const Container& container, std::size_t index) const {
+  const CheckStatus& check = container.status.checks[index];
+  if (check.spec->role == CheckRole::startup) return check.status == Health::healthy;
+  const auto& checks = container.status.checks;
+  return std::any_of(checks.begin(), checks.end(), [](const CheckStatus& each) {
+    return each.spec->role == CheckRole::startup && !each.paused_by_hand &&
+           each.status != Health::healthy;
+  });
+}
+
+// Something has changed about startup checks: those that waited for them begin, or wait now.
+void Supervisor::settle_gate(Container& container) {
+  if (container.status.state != ServiceState::running || container.order_open ||
+      container.pausing) {
+    return;
+  }
+  for (std::size_t i = 0; i < container.checks.size(); ++i) {
+    const CheckRun& run = container.checks[i];
+    const std::optional<Instant> planned = container.status.checks[i].next_probe;
+    if (planned) {
+      schedule(container, i, *planned);
+    } else if (run.probe == 0 && !run.due) {
+      schedule_first(container, i);
+    }
+  }
 }
 
 void Supervisor::set_check_paused(Container& container, std::size_t index, bool pause) {
@@ -141,6 +185,7 @@ void Supervisor::set_check_paused(Container& container, std::size_t index, bool 
     const Duration age = now_.mono - container.status.started_mono;
     schedule(container, index, now_.mono + next_wait(*check.spec, check.status, age));
   }
+  if (check.spec->role == CheckRole::startup) settle_gate(container);
 }
 
 // ---- start
@@ -152,27 +197,31 @@ void Supervisor::probe_due(Container& container, std::size_t index, Instant due)
     run.due = true;
     return;
   }
-  if (flights_.size() >= kProbesInFlightMax) {
+  if (flights_.size() >= probes_max()) {
     run.due = true;
-    waiting_.push_back({.serial = container.serial, .slot = run.slot});
+    const Waiting waiting{.serial = container.serial, .slot = run.slot};
+    (near_verdict(container.status.checks[index]) ? urgent_ : waiting_).push_back(waiting);
     return;
   }
   start_probe(container, index);
 }
 
+std::size_t Supervisor::probes_max() const {
+  return static_cast<std::size_t>(project_ ? project_->probes_at_once
+                                           : ProjectSpec{}.probes_at_once);
+}
+
 void Supervisor::start_waiting_probes() {
-  while (waiting_taken_ < waiting_.size() && flights_.size() < kProbesInFlightMax) {
-    const Waiting waiting = waiting_[waiting_taken_++];
+  while (flights_.size() < probes_max() && probes_waiting() > 0) {
+    std::deque<Waiting>& queue = urgent_.empty() ? waiting_ : urgent_;
+    const Waiting waiting = queue.front();
+    queue.pop_front();
     const auto found = by_serial_.find(waiting.serial);
     if (found == by_serial_.end()) continue;
     const std::size_t index = found->second->check_of_slot(waiting.slot);
     if (index == found->second->checks.size()) continue;
     CheckRun& run = found->second->checks[index];
     if (run.due && run.probe == 0) start_probe(*found->second, index);
-  }
-  if (waiting_taken_ == waiting_.size()) {
-    waiting_.clear();
-    waiting_taken_ = 0;
   }
 }
 
@@ -226,8 +275,9 @@ void Supervisor::on(const ProbeEntered& event) {
   if (found == flights_.end()) return;
   const Flight& flight = *found->second;
   if (flight.started || flight.voided || flight.guard_expired) return;
-  timers_.set(key(flight.serial, flight.slot, Timer::flight),
-              std::min(flight.ordered + kProbeStartGuard, event.at + flight.timeout));
+  Instant deadline = event.at + std::min(flight.timeout, kProbeStartGuard);
+  if (!flight.postponed) deadline = std::min(deadline, flight.ordered + kProbeStartGuard);
+  timers_.set(key(flight.serial, flight.slot, Timer::flight), deadline);
 }
 
 void Supervisor::on(const ProbeStarted& event) {
@@ -299,11 +349,15 @@ void Supervisor::on(const ProbeEnded& event) {
       container.order_open || run.probe != 0) {
     return;
   }
-  if (run.due) return start_probe(container, index);  // it fell due while this one was ending
-  const Duration age = now_.mono - container.status.started_mono;
-  if (!check.next_probe) {
-    schedule(container, index, now_.mono + next_wait(*check.spec, check.status, age));
+  const bool again = std::exchange(run.due, false);  // it fell due while this one was ending
+  if (again && (!run.waiters.empty() || !gated(container, index))) {
+    return start_probe(container, index);
   }
+  if (check.next_probe) return;
+  const Duration age = now_.mono - container.status.started_mono;
+  const Duration wait = next_wait(*check.spec, check.status, age);
+  const Duration shorter = std::min(std::exchange(run.phase_left, Duration{0}), wait / 2);
+  schedule(container, index, now_.mono + wait - shorter);
 }
 
 void Supervisor::answer_probe(CheckRun& run, bool counted) {

@@ -28,9 +28,13 @@ struct Supervisor::CheckRun {
   std::uint32_t slot = 0;
   HealthTracker tracker;
   ProbeId probe = 0;   // in flight; 0: none
-  bool due = false;    // due, and held up: by a probe in flight or by kProbesInFlightMax
+  bool due = false;    // due, and held up: by a probe in flight or by probes_at_once
   bool acted = false;  // its being unhealthy has been answered in this run
   Instant due_at{};
+  Duration phase_left{0};              // by which the wait after the first probe is shortened
+  std::size_t next_action = 0;         // of spec->actions
+  HookId hook = 0;                     // that on_unhealthy's word waits for; 0: none
+  int excused_streak = 0;              // failures up to here are a dependency's fault; 0: none are
   std::vector<std::uint64_t> waiters;  // of probe_now
 };
 
@@ -84,6 +88,14 @@ struct Supervisor::Container {
     }
     return checks.size();
   }
+};
+
+// A hook from its order to its end.
+struct Supervisor::HookRun {
+  std::uint32_t serial = 0;
+  std::uint32_t slot = 0;
+  std::uint64_t run = 0;
+  std::string name;
 };
 
 // A probe from its order to its end.

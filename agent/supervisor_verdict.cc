@@ -39,10 +39,11 @@ void Supervisor::apply_result(Container& container, std::size_t index, ProbeResu
   if (transition) {
     if (transition->to == Health::healthy) {
       check.transitions_to_healthy_total++;
-      run.acted = false;
+      forget_actions(check, run);
     }
     if (transition->to == Health::unhealthy) check.transitions_to_unhealthy_total++;
     update_health(container, check.spec->name);
+    if (check.spec->role == CheckRole::startup) settle_gate(container);
   }
   save(container, transition.has_value());
   if (check.status == Health::unhealthy) {
@@ -80,20 +81,24 @@ void Supervisor::update_health(Container& container, const std::string& check) {
   changed(container);
 }
 
-// Asked at every failure while unhealthy, not only at the first: an answer that was missed (the
-// agent died, the policy changed) is then given by the next one.
-void Supervisor::act_on_unhealthy(Container& container, std::size_t index, bool transition) {
+// The word of on_unhealthy. REQUIRES: act_on_unhealthy() found nothing against it.
+void Supervisor::apply_unhealthy(Container& container, std::size_t index, bool transition) {
   ContainerStatus& status = container.status;
   const CheckStatus& check = status.checks[index];
   CheckRun& run = container.checks[index];
-  if (!acts(check.spec->role) || run.acted || status.stopped_by_hand || shutting_down_ ||
-      status.state != ServiceState::running) {
-    return;
-  }
   const OnUnhealthy action =
       unhealthy_action(check.spec->on_unhealthy, container.spec().restart, status.restart_count,
                        status.restart_times, now_.mono);
-  if (action == OnUnhealthy::none || action == OnUnhealthy::policy) return;
+  if (action == OnUnhealthy::none || action == OnUnhealthy::policy) {
+    // Left running, for it may still answer somebody; but nobody will restart it any more.
+    const bool wanted = check.spec->on_unhealthy != OnUnhealthy::none;
+    if (transition && wanted && !check.spec->observe &&
+        limit_reached(container.spec().restart, status.restart_times, now_.mono)) {
+      emit(container, "gave_up").attributes = {{"restarts", std::to_string(status.restart_count)}};
+      save(container);
+    }
+    return;
+  }
   if (check.spec->observe) {
     if (transition) status.suppressed_total[static_cast<std::size_t>(SuppressReason::observe)]++;
     return;

@@ -59,6 +59,9 @@ ProjectDiff diff_projects(const ProjectSpec& running, const ProjectSpec& wanted)
     }
   }
   if (running.on_exit != wanted.on_exit) diff.settings.emplace_back("on_exit");
+  if (running.probes_at_once != wanted.probes_at_once) {
+    diff.settings.emplace_back("probes_at_once");
+  }
   if (!(running.log == wanted.log)) diff.settings.emplace_back("log");
   if (!(running.metrics == wanted.metrics)) diff.settings.emplace_back("metrics");
   if (!(running.api == wanted.api)) diff.settings.emplace_back("api");

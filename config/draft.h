@@ -2,6 +2,7 @@
 // them at once. Nothing outside of the loader sees a draft.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -13,13 +14,25 @@
 
 namespace keepwell {
 
+struct ActionDraft {
+  ActionSpec spec;
+  std::string named;  // an entry of x-keepwell.hooks takes the place of spec
+  Place place;
+  bool used = false;  // of x-keepwell.hooks: something names it
+};
+
+struct UnhealthyDraft {
+  OnUnhealthy word = OnUnhealthy::policy;
+  std::vector<ActionDraft> actions;
+};
+
 struct CheckDraft {
   CheckSpec spec;
   Place place;
-  bool disabled = false;  // disable: true, or test: NONE
+  bool disabled = false;       // disable: true, or test: NONE
   HealthcheckGiven given;      // by the check itself, not by the file's defaults
   bool retries_given = false;  // by either
-  std::optional<OnUnhealthy> on_unhealthy;
+  std::optional<UnhealthyDraft> on_unhealthy;
   std::optional<Place> start_interval_place;
   std::optional<Place> net_place;  // of http, tcp or grpc
 };
@@ -39,12 +52,13 @@ struct ServiceDraft {
   std::vector<CheckDraft> checks;  // of x-keepwell.checks
   std::vector<NamedValue> environment;
   std::vector<NamedValue> env_file;
-  std::optional<OnUnhealthy> on_unhealthy;
+  std::optional<UnhealthyDraft> on_unhealthy;
+  std::map<std::string, ActionDraft> hooks;                     // of x-keepwell.hooks
   std::vector<Place> dependency_places;                         // beside spec.depends_on
   std::vector<Place> mount_places, file_places, device_places;  // beside those of the spec
   std::vector<NamedValue> label_files;
   DeployDraft deploy;
-  std::optional<ImageUse> image_use;     // of a service that runs an image
+  std::optional<ImageUse> image_use;  // of a service that runs an image
   struct Waiter {
     std::string service;
     Place place;
@@ -67,8 +81,8 @@ struct ServiceDraft {
 };
 
 // load_project.cc
-// Fills PROJECT from the whole tree, and IMAGES with what of it waits for an image. CONTEXT.defaults
-// is set on the way. REQUIRES: project.name is set.
+// Fills PROJECT from the whole tree, and IMAGES with what of it waits for an image.
+// CONTEXT.defaults is set on the way. REQUIRES: project.name is set.
 void read_project(LoadContext& context, const Node& root, const std::vector<std::string>& profiles,
                   ProjectSpec& project, std::vector<ImageUse>& images);
 
@@ -84,7 +98,21 @@ void check_default_healthcheck(LoadContext& context, const Node& node);
 // Puts the drafts' checks into the spec.
 void finish_checks(LoadContext& context, ServiceDraft& draft);
 
+// load_actions.cc
+bool read_on_unhealthy(LoadContext& context, const Node& node, std::optional<UnhealthyDraft>& out);
+// x-keepwell.hooks of a service.
+void read_named_hooks(const Field& field, ServiceDraft& draft);
+// UNHEALTHY's actions, with the hooks that they name.
+std::vector<ActionSpec> resolve_actions(LoadContext& context, ServiceDraft& draft,
+                                        const UnhealthyDraft& unhealthy);
+// Warns of hooks that nothing names. REQUIRES: every on_unhealthy of the service was resolved.
+void check_hooks(LoadContext& context, const ServiceDraft& draft);
+
 // load_net_check.cc
+// A webhook's URL; its host may be a name.
+void read_url(const Field& field, const std::string& url, WebhookSpec& webhook);
+void read_http_headers(const Field& field, HttpCheck& http);
+void read_http_tls(const Field& field, HttpCheck& http);
 void read_http_check(const Field& field, CheckDraft& draft);
 void read_tcp_check(const Field& field, CheckDraft& draft);
 void read_grpc_check(const Field& field, CheckDraft& draft);
@@ -194,6 +222,5 @@ void check_dependencies(LoadContext& context, std::vector<ServiceDraft>& drafts,
 // load_keepwell.cc
 void read_service_keepwell(const Field& field, ServiceDraft& draft);
 void read_project_keepwell(LoadContext& context, const Node& node, ProjectSpec& project);
-bool read_on_unhealthy(LoadContext& context, const Node& node, std::optional<OnUnhealthy>& out);
 
 }  // namespace keepwell

@@ -73,6 +73,8 @@ struct LoadContext {
   std::function<PathFacts(const std::string& path)> look;
   std::string project_name;
   Resources resources;  // set before services are read
+  // What is wrong with a pattern for a response's body; empty: it is not looked at.
+  std::function<std::optional<std::string>(const std::string&)> regex_fault;
 };
 
 // One key with its value, as handed to the function that reads it.

@@ -79,14 +79,15 @@ class ConfigReader {
   void retries(const Json& in, int& out) {
     const Json& value = at(in, "Retries");
     if (value.is_null()) return;
-    const bool good = value.is_number_integer() && value >= 0 &&
-                      value <= std::numeric_limits<int>::max();
+    const bool good =
+        value.is_number_integer() && value >= 0 && value <= std::numeric_limits<int>::max();
     if (!good) return bad("Retries", "is no number from 0");
     out = value.get<int>();
   }
 
   void bad(const std::string& key, const char* what) {
-    if (problem) problem = fail(Errc::invalid, "cannot use the image's config: " + key + " " + what);
+    if (problem)
+      problem = fail(Errc::invalid, "cannot use the image's config: " + key + " " + what);
   }
 };
 

@@ -29,7 +29,7 @@ struct ImageConfig {
   std::vector<std::string> entrypoint, command, shell;
   std::vector<std::pair<std::string, std::string>> environment;
   std::string user, working_dir;
-  std::string stop_signal;  // SIGTERM, in this spelling
+  std::string stop_signal;                 // SIGTERM, in this spelling
   std::vector<std::string> volumes;        // absolute paths
   std::vector<std::string> exposed_ports;  // 80/tcp
   std::map<std::string, std::string> labels;
@@ -38,9 +38,9 @@ struct ImageConfig {
   bool operator==(const ImageConfig&) const = default;
 };
 
-// An image is somebody else's data: Errc::invalid for what is no such JSON, has a value of the wrong
-// kind, or says what cannot be meant (a signal that does not exist). Unknown keys are ignored; paths
-// are made absolute. Never throws.
+// An image is somebody else's data: Errc::invalid for what is no such JSON, has a value of the
+// wrong kind, or says what cannot be meant (a signal that does not exist). Unknown keys are
+// ignored; paths are made absolute. Never throws.
 Result<ImageConfig> parse_image_config(std::string_view json);
 
 }  // namespace keepwell

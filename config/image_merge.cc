@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "config/paths.h"
+
 namespace keepwell {
 namespace {
 
@@ -32,9 +34,22 @@ void merge_argv(ServiceSpec& service, const ImageConfig& image) {
   if (!service.entrypoint && !image.entrypoint.empty()) service.entrypoint = image.entrypoint;
 }
 
+// Where the image keeps data, and the file mounts nothing, is an anonymous volume.
+void merge_volumes(ServiceSpec& service, const ImageConfig& image) {
+  for (const std::string& volume : image.volumes) {
+    MountSpec mount;
+    mount.kind = MountKind::volume;
+    mount.target = absolute_path("/", volume);
+    auto same = std::find_if(service.mounts.begin(), service.mounts.end(),
+                             [&](const MountSpec& own) { return own.target == mount.target; });
+    if (same == service.mounts.end() && mount.target != "/") service.mounts.push_back(mount);
+  }
+  std::stable_sort(service.mounts.begin(), service.mounts.end(),
+                   [](const MountSpec& a, const MountSpec& b) { return a.target < b.target; });
+}
+
 // What the image says where the file says nothing.
-void merge_timings(CheckSpec& check, const HealthcheckGiven& given,
-                   const ImageHealthcheck& image) {
+void merge_timings(CheckSpec& check, const HealthcheckGiven& given, const ImageHealthcheck& image) {
   auto inherit = [](bool own, Duration theirs, Duration& into) {
     if (!own && theirs.count() != 0) into = theirs;
   };
@@ -80,10 +95,9 @@ std::string retries_warning(const ServiceSpec& service) {
       service.restart.policy == RestartPolicy::no) {
     return {};
   }
-  const bool acts =
-      std::any_of(service.checks.begin(), service.checks.end(), [](const CheckSpec& c) {
-        return c.on_unhealthy != OnUnhealthy::none && !c.observe;
-      });
+  const bool acts = std::any_of(
+      service.checks.begin(), service.checks.end(),
+      [](const CheckSpec& c) { return c.on_unhealthy != OnUnhealthy::none && !c.observe; });
   if (!acts) return {};
   return "retries of service " + service.name +
          " is not set, so the first failed probe restarts it; write retries: 1 if that is meant, "
@@ -103,6 +117,7 @@ void merge_image(ServiceSpec& service, const ImageUse& use, const FoundImage& im
   service.labels.insert(config.labels.begin(), config.labels.end());  // keeps the file's own
   service.exposed_ports = config.exposed_ports;
   service.image_volumes = config.volumes;
+  merge_volumes(service, config);
   merge_healthcheck(service, use, config, diagnostics);
   for (CheckSpec& check : service.checks) check.shell = config.shell;
 

@@ -25,13 +25,13 @@ struct HealthcheckGiven {
 
 // A service of the file whose image is still to be found.
 struct ImageUse {
-  struct Waiter {  // a service that waits for this one to be healthy, which only the image may allow
+  struct Waiter {  // a service that waits for this one to be healthy: only the image may have how
     std::string service;
     Diagnostic place;
   };
 
-  std::size_t service = 0;        // index in ProjectSpec::services
-  Diagnostic place;               // where the file names the image; for messages
+  std::size_t service = 0;         // index in ProjectSpec::services
+  Diagnostic place;                // where the file names the image; for messages
   bool healthcheck_given = false;  // the service has the key
   CheckSpec healthcheck;           // the file's over its defaults; without the key the defaults
   HealthcheckGiven given;
@@ -47,8 +47,8 @@ struct FoundImage {
   ImageConfig config;
 };
 
-// Completes SERVICE with IMAGE. What then cannot work (nothing to run, others wait for a health that
-// there is not) is appended to DIAGNOSTICS as errors, what deserves a look as warnings.
+// Completes SERVICE with IMAGE. What then cannot work (nothing to run, others wait for a health
+// that there is not) is appended to DIAGNOSTICS as errors, what deserves a look as warnings.
 void merge_image(ServiceSpec& service, const ImageUse& use, const FoundImage& image,
                  std::vector<Diagnostic>& diagnostics);
 

@@ -20,10 +20,9 @@ bool is_component(std::string_view text) {
       ++i;
       continue;
     }
-    const std::size_t end =
-        static_cast<std::size_t>(std::find_if(text.begin() + static_cast<std::ptrdiff_t>(i),
-                                              text.end(), is_small) -
-                                 text.begin());
+    const std::size_t end = static_cast<std::size_t>(
+        std::find_if(text.begin() + static_cast<std::ptrdiff_t>(i), text.end(), is_small) -
+        text.begin());
     const std::string_view separator = text.substr(i, end - i);
     const bool dashes = separator.find_first_not_of('-') == std::string_view::npos;
     if (!dashes && separator != "." && separator != "_" && separator != "__") return false;
@@ -61,9 +60,8 @@ bool is_domain(std::string_view text) {
 
 bool is_tag(std::string_view text) {
   return !text.empty() && text.size() <= kTagMax && text.front() != '.' && text.front() != '-' &&
-         std::all_of(text.begin(), text.end(), [](char c) {
-           return is_letter(c) || c == '_' || c == '.' || c == '-';
-         });
+         std::all_of(text.begin(), text.end(),
+                     [](char c) { return is_letter(c) || c == '_' || c == '.' || c == '-'; });
 }
 
 // Docker's rule: the first part is a host if it could not be a part of a name on Docker Hub.
@@ -82,8 +80,8 @@ bool is_sha256(std::string_view text) {
 std::string ImageReference::familiar_repository() const {
   if (domain != "docker.io") return repository();
   constexpr std::string_view kOfficial = "library/";
-  const bool official = path.rfind(kOfficial, 0) == 0 &&
-                        path.find('/', kOfficial.size()) == std::string::npos;
+  const bool official =
+      path.rfind(kOfficial, 0) == 0 && path.find('/', kOfficial.size()) == std::string::npos;
   return official ? path.substr(kOfficial.size()) : path;
 }
 
@@ -95,8 +93,8 @@ Result<ImageReference> parse_image_reference(std::string_view text) {
     reference.digest = rest.substr(at + 1);
     rest = rest.substr(0, at);
     if (!is_sha256(reference.digest)) {
-      return fail(Errc::invalid, "cannot use image name " + shown +
-                                     ": behind @ stands sha256: and 64 hex digits");
+      return fail(Errc::invalid,
+                  "cannot use image name " + shown + ": behind @ stands sha256: and 64 hex digits");
     }
   }
   const std::size_t slash = rest.rfind('/');
@@ -125,9 +123,9 @@ Result<ImageReference> parse_image_reference(std::string_view text) {
   }
   if (!is_domain(reference.domain) || !is_path(reference.path) ||
       reference.repository().size() > kNameMax) {
-    return fail(Errc::invalid,
-                "cannot use image name " + shown + ": write NAME, NAME:TAG or HOST/NAME:TAG in "
-                "small letters");
+    return fail(Errc::invalid, "cannot use image name " + shown +
+                                   ": write NAME, NAME:TAG or HOST/NAME:TAG in "
+                                   "small letters");
   }
   return reference;
 }

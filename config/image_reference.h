@@ -19,9 +19,7 @@ struct ImageReference {
   std::string repository() const { return domain + "/" + path; }
   // docker.io/library/redis:7, docker.io/library/redis@sha256:...: one text for one image. The
   // digest decides where both are given.
-  std::string full() const {
-    return repository() + (digest.empty() ? ":" + tag : "@" + digest);
-  }
+  std::string full() const { return repository() + (digest.empty() ? ":" + tag : "@" + digest); }
   // redis: as docker images shows it.
   std::string familiar_repository() const;
 };

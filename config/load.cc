@@ -103,7 +103,8 @@ Loaded load_project(const LoadOptions& options) {
                       .net_checks = options.net_checks,
                       .look = options.look ? options.look : look_at_path,
                       .project_name = {},
-                      .resources = {}};
+                      .resources = {},
+                      .regex_fault = options.regex_fault};
   if (options.files.empty()) {
     return {std::nullopt, {{true, "", 0, 0, "no Compose file is named; write -f FILE"}}, {}};
   }

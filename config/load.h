@@ -34,7 +34,10 @@ struct LoadOptions {
   std::map<std::string, std::string> environment;  // of the process; goes before .env
   std::vector<std::string> profiles;               // besides those of COMPOSE_PROFILES
   bool lenient = false;                            // unsupported keys are warnings
-  bool net_checks = false;             // whoever runs the project can run http, tcp and grpc checks
+  bool net_checks = false;  // whoever runs the project can run http, tcp and grpc checks
+  // What is wrong with a pattern for a response's body (runtime's body_regex_fault); empty:
+  // patterns are taken as they are.
+  std::function<std::optional<std::string>(const std::string&)> regex_fault;
   std::optional<std::string> run_dir;  // from the command line; over the file's
   std::optional<std::string> data_dir;
 

@@ -25,9 +25,20 @@ void read_dependency_required(const Field& f, DependencyDraft& d) {
   read_bool(f.context, "depends_on.required", f.value(), d.spec.required);
 }
 
+void read_excuses(const Field& f, DependencyDraft& d) {
+  read_bool(f.context, "excuses", f.value(), d.spec.excuses);
+}
+
+constexpr Key<DependencyDraft> kOwnKeys[] = {{"excuses", read_excuses}};
+
+void read_own(const Field& f, DependencyDraft& d) {
+  read_map(f.context, f.value(), "x-keepwell of depends_on", kOwnKeys, d);
+}
+
 constexpr Key<DependencyDraft> kDependencyKeys[] = {{"condition", read_condition},
                                                     {"restart", read_dependency_restart},
-                                                    {"required", read_dependency_required}};
+                                                    {"required", read_dependency_required},
+                                                    {"x-keepwell", read_own}};
 
 bool contains(const std::vector<std::string>& list, std::string_view name) {
   return std::find(list.begin(), list.end(), name) != list.end();

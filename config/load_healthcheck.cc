@@ -28,7 +28,9 @@ void read_timing(const Field& f, Duration& out, bool& given) {
 void read_interval(const Field& f, CheckDraft& d) {
   read_timing(f, d.spec.interval, d.given.interval);
 }
-void read_timeout(const Field& f, CheckDraft& d) { read_timing(f, d.spec.timeout, d.given.timeout); }
+void read_timeout(const Field& f, CheckDraft& d) {
+  read_timing(f, d.spec.timeout, d.given.timeout);
+}
 
 void read_start_interval(const Field& f, CheckDraft& d) {
   d.start_interval_place = f.entry.key_place;
@@ -247,13 +249,13 @@ void check_target(LoadContext& context, const Node& map, const Node* own, bool t
 }
 
 // What the service says of all its checks.
-void settle(CheckDraft& d, const ServiceDraft& draft) {
+void settle(LoadContext& context, CheckDraft& d, ServiceDraft& draft) {
   if (d.spec.kind != ProbeKind::exec) d.spec.test.clear();
-  if (d.on_unhealthy) {
-    d.spec.on_unhealthy = *d.on_unhealthy;
-  } else if (draft.on_unhealthy) {
-    d.spec.on_unhealthy = *draft.on_unhealthy;
-  }
+  const std::optional<UnhealthyDraft>& unhealthy =
+      d.on_unhealthy ? d.on_unhealthy : draft.on_unhealthy;
+  if (!unhealthy) return;
+  d.spec.on_unhealthy = unhealthy->word;
+  d.spec.actions = resolve_actions(context, draft, *unhealthy);
 }
 
 void check_draft(LoadContext& context, const CheckDraft& d) {
@@ -311,9 +313,9 @@ namespace {
 
 // What the image's HEALTHCHECK will be merged under.
 void prepare_image_use(LoadContext& context, ServiceDraft& draft) {
-  CheckDraft d = draft.healthcheck ? *draft.healthcheck
-                                   : from_defaults(context, draft.entry->key_place);
-  settle(d, draft);
+  CheckDraft d =
+      draft.healthcheck ? *draft.healthcheck : from_defaults(context, draft.entry->key_place);
+  settle(context, d, draft);
   ImageUse& use = draft.image_use.emplace();
   use.healthcheck_given = draft.healthcheck.has_value();
   use.healthcheck = std::move(d.spec);
@@ -336,8 +338,8 @@ void finish_checks(LoadContext& context, ServiceDraft& draft) {
     if (!image) check_draft(context, *draft.healthcheck);
   }
   if (image) prepare_image_use(context, draft);
-  auto add = [&draft](CheckDraft& d) {
-    settle(d, draft);
+  auto add = [&](CheckDraft& d) {
+    settle(context, d, draft);
     draft.spec.checks.push_back(std::move(d.spec));
   };
   draft.spec.retries_given = true;
@@ -354,6 +356,7 @@ void finish_checks(LoadContext& context, ServiceDraft& draft) {
     add(d);
   }
   if (draft.spec.checks.empty()) draft.spec.retries_given = false;
+  check_hooks(context, draft);
 }
 
 }  // namespace keepwell

@@ -11,9 +11,8 @@ namespace {
 
 // skopeo's, those that name a file or directory of this machine first.
 constexpr std::string_view kPathTransports[] = {"docker-archive", "oci-archive", "oci", "dir"};
-constexpr std::string_view kTransports[] = {"docker-archive", "oci-archive",        "oci",
-                                            "dir",            "docker",             "docker-daemon",
-                                            "containers-storage"};
+constexpr std::string_view kTransports[] = {
+    "docker-archive", "oci-archive", "oci", "dir", "docker", "docker-daemon", "containers-storage"};
 
 template <std::size_t N>
 bool is_one_of(std::string_view word, const std::string_view (&words)[N]) {
@@ -38,9 +37,10 @@ void read_from(const Field& f, const Node& node, ImageSource& source) {
   }
   std::string rest = text.substr(colon + 1);
   if (transport == "docker" ? rest.rfind("//", 0) != 0 || rest.size() < 3 : rest.empty()) {
-    f.context.report.error(node.place, "x-keepwell.image " + quoted(text) + " names no image; " +
-                                           (transport == "docker" ? "write docker://HOST/NAME:TAG"
-                                                                  : "write " + transport + ":WHAT"));
+    f.context.report.error(node.place,
+                           "x-keepwell.image " + quoted(text) + " names no image; " +
+                               (transport == "docker" ? "write docker://HOST/NAME:TAG"
+                                                      : "write " + transport + ":WHAT"));
     return;
   }
   if (is_one_of(transport, kPathTransports)) {
@@ -107,7 +107,7 @@ void read_pull_policy(const Field& f, ServiceDraft& d) {
                                  "pull_policy refresh is not supported; write daily, weekly or "
                                  "every_DURATION");
   } else {
-    constexpr std::string_view kPolicies[] = {"always", "never",  "missing", "if_not_present",
+    constexpr std::string_view kPolicies[] = {"always", "never",  "missing",  "if_not_present",
                                               "daily",  "weekly", "every_12h"};
     std::size_t ignored = 0;
     read_choice(f.context, "pull_policy", f.value(), kPolicies, ignored);

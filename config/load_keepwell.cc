@@ -61,7 +61,7 @@ constexpr Key<ServiceDraft> kServiceKeys[] = {
     {"probe_limits", read_probe_limits},
     {"checks", read_checks},
     {"restart", read_service_restart},
-    {"hooks", nullptr, kLater},
+    {"hooks", read_named_hooks},
     {"priority", nullptr, kLater},
     {"capture", nullptr, kLater},
     {"flap", nullptr, kLater},
@@ -204,6 +204,12 @@ void read_defaults(const Field& f, ProjectSpec&) {
   read_map(f.context, f.value(), "x-keepwell.defaults", kDefaultsKeys, defaults);
   f.context.defaults = defaults;
 }
+void read_probes_at_once(const Field& f, ProjectSpec& p) {
+  std::int64_t value = 0;
+  if (read_integer(f.context, "probes_at_once", f.value(), 1, 100'000, value)) {
+    p.probes_at_once = static_cast<int>(value);
+  }
+}
 void read_on_exit(const Field& f, ProjectSpec& p) {
   read_enum(f.context, "on_exit", f.value(), p.on_exit);
 }
@@ -217,6 +223,7 @@ constexpr Key<ProjectSpec> kProjectKeys[] = {
     {"api", read_api},
     {"defaults", read_defaults},
     {"on_exit", read_on_exit},
+    {"probes_at_once", read_probes_at_once},
     {"restart_budget", nullptr, kLater},
     {"pressure_guard", nullptr, kLater},
     {"incidents", nullptr, kLater},
@@ -224,13 +231,6 @@ constexpr Key<ProjectSpec> kProjectKeys[] = {
 };
 
 }  // namespace
-
-bool read_on_unhealthy(LoadContext& context, const Node& node, std::optional<OnUnhealthy>& out) {
-  OnUnhealthy action{};
-  if (!read_enum(context, "on_unhealthy", node, action)) return false;
-  out = action;
-  return true;
-}
 
 void read_service_keepwell(const Field& f, ServiceDraft& d) {
   read_map(f.context, f.value(), "x-keepwell of service " + d.spec.name, kServiceKeys, d);

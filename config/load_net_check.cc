@@ -91,7 +91,9 @@ void read_http_path(const Field& f, HttpDraft& d) {
   d.spec.path = std::move(path);
 }
 
-void read_headers(const Field& f, HttpDraft& d) {
+}  // namespace
+
+void read_http_headers(const Field& f, HttpCheck& http) {
   std::vector<NamedValue> headers;
   if (!read_named_values(f.context, "headers", f.value(), headers)) return;
   for (NamedValue& header : headers) {
@@ -103,10 +105,14 @@ void read_headers(const Field& f, HttpDraft& d) {
       f.context.report.error(header.place, "header " + quoted(header.name) +
                                                " cannot be sent; write NAME: value on one line");
     } else {
-      d.spec.headers.emplace_back(std::move(header.name), header.value.value_or(""));
+      http.headers.emplace_back(std::move(header.name), header.value.value_or(""));
     }
   }
 }
+
+namespace {
+
+void read_headers(const Field& f, HttpDraft& d) { read_http_headers(f, d.spec); }
 
 // "200", "200-299".
 bool parse_statuses(std::string_view text, std::pair<int, int>& out) {
@@ -141,30 +147,91 @@ void read_status(const Field& f, HttpDraft& d) {
 }
 
 void read_body(const Field& f, HttpDraft& d) {
-  read_text(f.context, "body", f.value(), d.spec.body_regex);
+  std::string pattern;
+  if (!read_text(f.context, "body", f.value(), pattern)) return;
+  if (f.context.regex_fault && !pattern.empty()) {
+    if (const auto fault = f.context.regex_fault(pattern)) {
+      f.error("body " + quoted(pattern) + " is no pattern that can be used: " + *fault +
+              "; write one in RE2's syntax");
+      return;
+    }
+  }
+  d.spec.body_regex = std::move(pattern);
 }
 
-void read_http_verify(const Field& f, HttpDraft& d) {
-  read_bool(f.context, "tls.verify", f.value(), d.spec.tls_verify);
+// A number (only to the same host), or {max, hosts}.
+void read_redirects_max(const Field& f, HttpDraft& d) {
+  std::int64_t value = 0;
+  if (read_integer(f.context, "redirects", f.value(), 0, 10, value)) {
+    d.spec.redirects_max = static_cast<int>(value);
+  }
 }
-void read_server_name(const Field& f, HttpDraft& d) {
-  read_text(f.context, "tls.server_name", f.value(), d.spec.tls_server_name);
+void read_redirect_hosts(const Field& f, HttpDraft& d) {
+  std::vector<std::string> hosts;
+  if (!read_text_or_list(f.context, "redirects.hosts", f.value(), hosts)) return;
+  for (const std::string& host : hosts) {
+    if (!is_host(host)) {
+      f.error("redirects.hosts has " + quoted(host) +
+              ", which is no address; write localhost or IP addresses");
+      return;
+    }
+  }
+  d.spec.redirect_hosts = std::move(hosts);
 }
 
-constexpr Key<HttpDraft> kHttpTlsKeys[] = {{"verify", read_http_verify},
-                                           {"server_name", read_server_name}};
+constexpr Key<HttpDraft> kRedirectKeys[] = {{"max", read_redirects_max},
+                                            {"hosts", read_redirect_hosts}};
 
-void read_http_tls(const Field& f, HttpDraft& d) {
-  read_map(f.context, f.value(), "http.tls", kHttpTlsKeys, d);
+void read_redirects(const Field& f, HttpDraft& d) {
+  if (!f.value().is_mapping()) return read_redirects_max(f, d);
+  if (f.value().find("max") == nullptr) d.spec.redirects_max = 5;
+  read_map(f.context, f.value(), "http.redirects", kRedirectKeys, d);
 }
 
-constexpr Key<HttpDraft> kHttpKeys[] = {
-    {"host", read_http_host}, {"port", read_http_port}, {"scheme", read_scheme},
-    {"method", read_method},  {"path", read_http_path}, {"headers", read_headers},
-    {"status", read_status},  {"body", read_body},      {"tls", read_http_tls}};
+// The same keys for http and grpc, whose specs have the same fields.
+template <class Spec>
+void read_verify(const Field& f, Spec& spec) {
+  read_bool(f.context, "tls.verify", f.value(), spec.tls_verify);
+}
+template <class Spec>
+void read_server_name(const Field& f, Spec& spec) {
+  read_text(f.context, "tls.server_name", f.value(), spec.tls_server_name);
+}
+template <class Spec>
+void read_ca(const Field& f, Spec& spec) {
+  std::string path;
+  if (!read_text(f.context, "tls.ca", f.value(), path)) return;
+  if (path.empty()) return f.error("tls.ca is empty; name a PEM file or remove it");
+  spec.tls_ca = absolute_path(f.context, path);
+}
+template <class Spec>
+void read_tls(const Field& f, std::string_view what, Spec& spec) {
+  static constexpr Key<Spec> kKeys[] = {{"verify", read_verify<Spec>},
+                                        {"server_name", read_server_name<Spec>},
+                                        {"ca", read_ca<Spec>}};
+  read_map(f.context, f.value(), what, kKeys, spec);
+  if (!spec.tls_verify && !spec.tls_ca.empty()) {
+    f.warning("tls.ca has no effect with verify: false; remove one of them");
+  }
+}
+
+void read_check_tls(const Field& f, HttpDraft& d) { read_tls(f, "http.tls", d.spec); }
+
+constexpr Key<HttpDraft> kHttpKeys[] = {{"host", read_http_host}, {"port", read_http_port},
+                                        {"scheme", read_scheme},  {"method", read_method},
+                                        {"path", read_http_path}, {"headers", read_headers},
+                                        {"status", read_status},  {"body", read_body},
+                                        {"tls", read_check_tls},  {"redirects", read_redirects}};
+
+bool is_host_name(std::string_view host) {
+  constexpr std::string_view kLetters =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._";
+  return !host.empty() && host.size() < 254 && host.front() != '-' &&
+         host.find_first_not_of(kLetters) == std::string_view::npos;
+}
 
 // SCHEME://HOST[:PORT][/PATH]
-bool parse_url(std::string_view url, HttpCheck& out) {
+bool parse_url(std::string_view url, HttpCheck& out, bool names_too = false) {
   std::size_t colon = url.find("://");
   if (colon == std::string_view::npos) return false;
   out.scheme = url.substr(0, colon);
@@ -188,7 +255,7 @@ bool parse_url(std::string_view url, HttpCheck& out) {
     auto [stop, error] = std::from_chars(rest.data(), end, out.port);
     if (error != std::errc{} || stop != end || out.port == 0) return false;
   }
-  return is_host(out.host) && is_path(out.path);
+  return (is_host(out.host) || (names_too && is_host_name(out.host))) && is_path(out.path);
 }
 
 // ---- tcp
@@ -224,19 +291,13 @@ void read_grpc_port(const Field& f, GrpcDraft& d) {
 void read_grpc_service(const Field& f, GrpcDraft& d) {
   read_text(f.context, "service", f.value(), d.spec.service);
 }
-void read_grpc_verify(const Field& f, GrpcDraft& d) {
-  read_bool(f.context, "tls.verify", f.value(), d.spec.tls_verify);
-}
-
-constexpr Key<GrpcDraft> kGrpcTlsKeys[] = {{"verify", read_grpc_verify}};
-
 void read_grpc_tls(const Field& f, GrpcDraft& d) {
   if (!f.value().is_mapping()) {
     read_bool(f.context, "tls", f.value(), d.spec.tls);
     return;
   }
   d.spec.tls = true;
-  read_map(f.context, f.value(), "grpc.tls", kGrpcTlsKeys, d);
+  read_tls(f, "grpc.tls", d.spec);
 }
 
 constexpr Key<GrpcDraft> kGrpcKeys[] = {{"host", read_grpc_host},
@@ -260,6 +321,17 @@ void check_port(const Field& f, std::uint16_t port) {
 
 }  // namespace
 
+void read_http_tls(const Field& f, HttpCheck& http) { read_tls(f, "webhook.tls", http); }
+
+void read_url(const Field& f, const std::string& url, WebhookSpec& webhook) {
+  HttpCheck& request = webhook.request;
+  request.method = "POST";
+  request.statuses = {{200, 299}};
+  if (!parse_url(url, request, true)) {
+    f.error("webhook " + quoted(url) + " is no address; write https://HOST[:PORT]/PATH");
+  }
+}
+
 void read_http_check(const Field& f, CheckDraft& draft) {
   if (!can_run(f)) return;
   draft.net_place = f.entry.key_place;
@@ -275,6 +347,10 @@ void read_http_check(const Field& f, CheckDraft& draft) {
   } else {
     read_map(f.context, f.value(), "http", kHttpKeys, d);
     if (!d.port_given && d.spec.scheme == "https") d.spec.port = 443;
+    // Who follows redirects asks for what is behind them.
+    if (d.spec.redirects_max > 0 && f.value().find("status") == nullptr) {
+      d.spec.statuses = {{200, 299}};
+    }
   }
   draft.spec.http = std::move(d.spec);
 }

@@ -11,82 +11,6 @@
 namespace keepwell {
 namespace {
 
-void print_http(YamlWriter& w, const HttpCheck& http) {
-  w.open("http");
-  w.text("scheme", http.scheme);
-  w.text("host", http.host);
-  w.number("port", http.port);
-  w.text("path", http.path);
-  w.text("method", http.method);
-  if (!http.headers.empty()) {
-    std::vector<std::string> headers;  // a list, since a name may come twice
-    headers.reserve(http.headers.size());
-    for (const auto& [name, value] : http.headers) {
-      headers.push_back(name);
-      headers.back() += "=" + value;
-    }
-    w.list("headers", headers);
-  }
-  std::vector<std::string> statuses;
-  statuses.reserve(http.statuses.size());
-  for (const auto& [low, high] : http.statuses) {
-    statuses.push_back(std::to_string(low) + "-" + std::to_string(high));
-  }
-  w.list("status", statuses);
-  w.text_if("body", http.body_regex);
-  w.open("tls");
-  w.flag("verify", http.tls_verify);
-  w.text_if("server_name", http.tls_server_name);
-  w.close();
-  w.close();
-}
-
-void print_tcp(YamlWriter& w, const TcpCheck& tcp) {
-  w.open("tcp");
-  w.text("host", tcp.host);
-  w.number("port", tcp.port);
-  w.text_if("send", tcp.send);
-  w.text_if("expect", tcp.expect);
-  w.close();
-}
-
-void print_grpc(YamlWriter& w, const GrpcCheck& grpc) {
-  w.open("grpc");
-  w.text("host", grpc.host);
-  w.number("port", grpc.port);
-  w.text_if("service", grpc.service);
-  if (grpc.tls) {
-    w.open("tls");
-    w.flag("verify", grpc.tls_verify);
-    w.close();
-  }
-  w.close();
-}
-
-void print_own_check_keys(YamlWriter& w, const CheckSpec& check) {
-  if (check.kind == ProbeKind::http) print_http(w, check.http);
-  if (check.kind == ProbeKind::tcp) print_tcp(w, check.tcp);
-  if (check.kind == ProbeKind::grpc) print_grpc(w, check.grpc);
-  w.raw("on_unhealthy", name_of(check.on_unhealthy));
-  if (check.max_starting) w.duration("max_starting", *check.max_starting);
-  if (check.success_threshold != 1) w.number("success_threshold", check.success_threshold);
-  if (check.initial_delay.count() != 0) w.duration("initial_delay", check.initial_delay);
-  if (check.jitter != 0) w.real("jitter", check.jitter);
-  if (check.observe) w.raw("mode", "observe");
-  if (check.role != CheckRole::live) w.raw("role", name_of(check.role));
-}
-
-void print_timing(YamlWriter& w, const CheckSpec& check) {
-  if (check.kind == ProbeKind::exec) w.list("test", check.test);
-  w.duration("interval", check.interval);
-  w.duration("timeout", check.timeout);
-  w.number("retries", check.retries);
-  w.duration("start_period", check.start_period);
-  if (check.start_period.count() != 0 || check.start_interval != CheckSpec{}.start_interval) {
-    w.duration("start_interval", check.start_interval);
-  }
-}
-
 void print_healthcheck(YamlWriter& w, const ServiceSpec& s) {
   if (s.healthcheck_disabled) {
     w.open("healthcheck");
@@ -179,6 +103,11 @@ void print_maps(YamlWriter& w, const ServiceSpec& s) {
       w.raw("condition", name_of(d.condition));
       if (d.restart) w.raw("restart", "true");
       if (!d.required) w.raw("required", "false");
+      if (d.excuses) {
+        w.open("x-keepwell");
+        w.raw("excuses", "true");
+        w.close();
+      }
       w.close();
     }
     w.close();
@@ -228,6 +157,7 @@ void print_project_keepwell(YamlWriter& w, const ProjectSpec& p) {
   w.text("data_dir", p.data_dir);
   w.text("runtime", p.runtime);
   w.raw("on_exit", name_of(p.on_exit));
+  w.number("probes_at_once", p.probes_at_once);
   w.open("metrics");
   w.text("listen", p.metrics.listen);
   w.raw("histograms", "\"" + std::string(name_of(p.metrics.histograms)) + "\"");

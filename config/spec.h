@@ -36,7 +36,8 @@ enum class ProbeKind { exec, http, tcp, grpc };
 enum class PullPolicy { automatic, always, never, missing, refresh };
 
 // `live` and `startup` failures act (on_unhealthy); `ready` only shows; `info` is not rolled up at
-// all.
+// all. While a startup check has not passed, no other check is probed; once it has, it no longer
+// is.
 enum class CheckRole { startup, live, ready, info };
 
 struct HttpCheck {
@@ -48,8 +49,12 @@ struct HttpCheck {
   std::vector<std::pair<std::string, std::string>> headers;
   std::vector<std::pair<int, int>> statuses{{200, 399}};  // inclusive ranges
   std::string body_regex;                                 // empty: the body is not looked at
+  int redirects_max = 0;                                  // followed; the last answer is judged
+  std::vector<std::string> redirect_hosts;  // where one may lead besides to `host` itself
   bool tls_verify = true;
   std::string tls_server_name;
+  std::string tls_ca;   // PEM file on the host, in place of the host's own store; empty: that
+  std::string content;  // sent as application/json; webhooks only
 
   bool operator==(const HttpCheck&) const = default;
 };
@@ -67,8 +72,39 @@ struct GrpcCheck {
   std::string service;  // grpc.health.v1 service name; empty: the server as a whole
   bool tls = false;
   bool tls_verify = true;
+  std::string tls_server_name;  // empty: host
+  std::string tls_ca;           // as HttpCheck's
 
   bool operator==(const GrpcCheck&) const = default;
+};
+
+// What a check that becomes unhealthy does beside OnUnhealthy.
+//   hook     a program on the host: no shell, a cgroup of its own, killed whole at its timeout
+//   webhook  a POST of JSON, tried again until it was taken or is a day old
+//   capture  evidence (x-keepwell.capture says what)
+enum class ActionKind { hook, webhook, capture };
+
+struct HostHookSpec {
+  std::vector<std::string> command;  // argv; [0] is searched on PATH
+  Duration timeout = std::chrono::seconds(30);
+
+  bool operator==(const HostHookSpec&) const = default;
+};
+struct WebhookSpec {
+  HttpCheck request;        // its host may be a name here
+  std::string secret_file;  // its text is the key of the signature; empty: not signed
+  Duration timeout = std::chrono::seconds(10);
+
+  bool operator==(const WebhookSpec&) const = default;
+};
+struct ActionSpec {
+  ActionKind kind = ActionKind::hook;
+  std::string name;   // in metrics and events
+  bool first = true;  // stands before the word of on_unhealthy, which waits until it is over
+  HostHookSpec hook;
+  WebhookSpec webhook;
+
+  bool operator==(const ActionSpec&) const = default;
 };
 
 // One health check of one service. Durations are > 0 except where said.
@@ -90,6 +126,7 @@ struct CheckSpec {
   int retries = 1;                       // the founding default, DESIGN 5; today's Docker says 3
   std::optional<Duration> max_starting;  // none: exit code 2 may keep a container starting for ever
   OnUnhealthy on_unhealthy = OnUnhealthy::policy;
+  std::vector<ActionSpec> actions;  // in the order of the file
   int success_threshold = 1;
   Duration initial_delay{0};
   double jitter = 0;  // share of the interval by which the first wait may be shortened, 0 to 1
@@ -122,6 +159,7 @@ struct Dependency {
   DependencyCondition condition = DependencyCondition::started;
   bool restart = false;
   bool required = true;
+  bool excuses = false;  // while it is not well, failures of ours are not acted on, nor counted
 
   bool operator==(const Dependency&) const = default;
 };
@@ -154,8 +192,8 @@ struct Ulimit {
 struct ImageSource {
   std::string from;  // skopeo's TRANSPORT:REFERENCE; empty: the registry that the image's name says
   PullPolicy pull = PullPolicy::automatic;
-  Duration refresh{0};                          // with PullPolicy::refresh
-  std::string platform;                         // os/architecture[/variant]; empty: this machine's
+  Duration refresh{0};   // with PullPolicy::refresh
+  std::string platform;  // os/architecture[/variant]; empty: this machine's
   std::int64_t bytes_max = std::int64_t{20} << 30;  // unpacked; a larger image is refused
 
   bool operator==(const ImageSource&) const = default;
@@ -215,7 +253,7 @@ struct ServiceSpec {
   std::map<std::string, std::string> labels;
   std::vector<std::string> exposed_ports;  // 80/tcp: the image's; shown, nothing is opened
   std::vector<std::string> image_volumes;  // absolute paths inside that the image keeps data at
-  std::string stop_signal;  // empty: the image's, else SIGTERM
+  std::string stop_signal;                 // empty: the image's, else SIGTERM
   LoggingSpec logging;
   ProbeLimits probe_limits;
 
@@ -280,6 +318,7 @@ struct ProjectSpec {
   std::string data_dir = "/var/lib/keepwell";
   std::string runtime = "auto";  // auto, crun, runc, a path: the OCI runtime
   OnExit on_exit = OnExit::stop;
+  int probes_at_once = 256;  // further ones wait their turn
   MetricsSpec metrics;
   LogSpec log;
   ApiSpec api;

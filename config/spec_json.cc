@@ -22,8 +22,12 @@ void fields(Io& io, HttpCheck& s) {
   io("headers", s.headers);
   io("statuses", s.statuses);
   io("body_regex", s.body_regex);
+  io("redirects_max", s.redirects_max);
+  io("redirect_hosts", s.redirect_hosts);
   io("tls_verify", s.tls_verify);
   io("tls_server_name", s.tls_server_name);
+  io("tls_ca", s.tls_ca);
+  io("content", s.content);
 }
 
 template <class Io>
@@ -41,6 +45,30 @@ void fields(Io& io, GrpcCheck& s) {
   io("service", s.service);
   io("tls", s.tls);
   io("tls_verify", s.tls_verify);
+  io("tls_server_name", s.tls_server_name);
+  io("tls_ca", s.tls_ca);
+}
+
+template <class Io>
+void fields(Io& io, HostHookSpec& s) {
+  io("command", s.command);
+  io("timeout", s.timeout);
+}
+
+template <class Io>
+void fields(Io& io, WebhookSpec& s) {
+  io("request", s.request);
+  io("secret_file", s.secret_file);
+  io("timeout", s.timeout);
+}
+
+template <class Io>
+void fields(Io& io, ActionSpec& s) {
+  io("kind", s.kind);
+  io("name", s.name);
+  io("first", s.first);
+  if (s.kind == ActionKind::hook) io("hook", s.hook);
+  if (s.kind == ActionKind::webhook) io("webhook", s.webhook);
 }
 
 template <class Io>
@@ -59,6 +87,7 @@ void fields(Io& io, CheckSpec& s) {
   io("retries", s.retries);
   io("max_starting", s.max_starting);
   io("on_unhealthy", s.on_unhealthy);
+  io("actions", s.actions);
   io("success_threshold", s.success_threshold);
   io("initial_delay", s.initial_delay);
   io("jitter", s.jitter);
@@ -85,6 +114,7 @@ void fields(Io& io, Dependency& s) {
   io("condition", s.condition);
   io("restart", s.restart);
   io("required", s.required);
+  io("excuses", s.excuses);
 }
 
 template <class Io>
@@ -264,6 +294,7 @@ void fields(Io& io, ProjectSpec& s) {
   io("data_dir", s.data_dir);
   io("runtime", s.runtime);
   io("on_exit", s.on_exit);
+  io("probes_at_once", s.probes_at_once);
   io("metrics", s.metrics);
   io("log", s.log);
   io("api", s.api);

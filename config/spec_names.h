@@ -17,6 +17,7 @@ inline constexpr std::string_view kRuntimeKindNames[] = {"oci", "process"};
 inline constexpr std::string_view kExecModeNames[] = {"native", "runtime"};
 inline constexpr std::string_view kProbeKindNames[] = {"exec", "http", "tcp", "grpc"};
 inline constexpr std::string_view kCheckRoleNames[] = {"startup", "live", "ready", "info"};
+inline constexpr std::string_view kActionKindNames[] = {"hook", "webhook", "capture"};
 inline constexpr std::string_view kDependencyConditionNames[] = {
     "service_started", "service_healthy", "service_completed_successfully"};
 inline constexpr std::string_view kHistogramsNames[] = {"per_check", "per_service", "off"};
@@ -33,6 +34,7 @@ constexpr Names names_of(RuntimeKind) { return kRuntimeKindNames; }
 constexpr Names names_of(ExecMode) { return kExecModeNames; }
 constexpr Names names_of(ProbeKind) { return kProbeKindNames; }
 constexpr Names names_of(CheckRole) { return kCheckRoleNames; }
+constexpr Names names_of(ActionKind) { return kActionKindNames; }
 constexpr Names names_of(DependencyCondition) { return kDependencyConditionNames; }
 constexpr Names names_of(MetricsSpec::Histograms) { return kHistogramsNames; }
 constexpr Names names_of(MountKind) { return kMountKindNames; }
@@ -50,6 +52,7 @@ static_assert(name_of(RuntimeKind::process) == "process");
 static_assert(name_of(ExecMode::runtime) == "runtime");
 static_assert(name_of(ProbeKind::grpc) == "grpc");
 static_assert(name_of(CheckRole::info) == "info");
+static_assert(name_of(ActionKind::capture) == "capture");
 static_assert(name_of(DependencyCondition::completed_successfully) ==
               "service_completed_successfully");
 static_assert(name_of(MetricsSpec::Histograms::off) == "off");

@@ -23,6 +23,8 @@ class YamlWriter {
     item_ = true;
     indent_ += 2;
   }
+  // An item of a list that is a single value, as it stands.
+  void plain_item(std::string_view value) { line("- " + std::string(value)); }
   void raw(std::string_view key, std::string_view value);
   void text(std::string_view key, std::string_view value);
   void text_if(std::string_view key, std::string_view value) {
@@ -49,6 +51,10 @@ class YamlWriter {
 
 // TEXT in double quotes, as YAML reads it back.
 std::string yaml_quote(std::string_view text);
+
+// print_checks.cc: the keys of a check that Compose has, and ours.
+void print_timing(YamlWriter& w, const CheckSpec& check);
+void print_own_check_keys(YamlWriter& w, const CheckSpec& check);
 
 // print_container.cc: the keys of a service that say what its container finds around the program.
 void print_container(YamlWriter& w, const ServiceSpec& service);

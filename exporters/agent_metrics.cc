@@ -110,6 +110,32 @@ void write_hooks(MetricWriter& writer, const AgentStats& agent) {
   }
 }
 
+void write_webhooks(MetricWriter& writer, const AgentStats& agent) {
+  if (agent.webhooks.empty()) return;
+  struct Family {
+    const char* name;
+    MetricType type;
+    const char* help;
+    std::uint64_t WebhookStats::*value;
+  };
+  static constexpr Family kFamilies[] = {
+      {"keepwell_webhooks_delivered_total", MetricType::Counter, "Webhooks that were taken.",
+       &WebhookStats::delivered_total},
+      {"keepwell_webhook_failures_total", MetricType::Counter,
+       "Attempts to deliver a webhook that failed.", &WebhookStats::failures_total},
+      {"keepwell_webhooks_dropped_total", MetricType::Counter,
+       "Webhooks that were given up: refused, a day old, or too many in the queue.",
+       &WebhookStats::dropped_total},
+      {"keepwell_webhooks_pending", MetricType::Gauge, "Webhooks that are still to be delivered.",
+       &WebhookStats::pending}};
+  for (const Family& family : kFamilies) {
+    writer.family(family.name, family.type, family.help);
+    for (const auto& [name, webhook] : agent.webhooks) {
+      writer.sample(number(webhook.*family.value), {{"hook", name}});
+    }
+  }
+}
+
 void write_guards(MetricWriter& writer, const AgentStats& agent) {
   if (agent.restart_budget_remaining) {
     writer.gauge("keepwell_restart_budget_remaining",
@@ -165,6 +191,9 @@ void write_agent_families(MetricWriter& writer, const AgentStats& agent, std::si
   writer.family("keepwell_probe_lateness_seconds", MetricType::Histogram,
                 "How long after its due time a probe started.");
   writer.histogram(agent.probe_lateness, kProbeLatenessBounds);
+  writer.gauge("keepwell_probes_in_flight", "Probes that run now.", number(agent.probes_in_flight));
+  writer.gauge("keepwell_probes_waiting", "Probes that are due and wait for probes_at_once.",
+               number(agent.probes_waiting));
   writer.family("keepwell_loop_lag_seconds", MetricType::Histogram,
                 "How late the agent's event loop woke up for its timer.");
   writer.histogram(agent.loop_lag, kLoopLagBounds);
@@ -176,6 +205,7 @@ void write_agent_families(MetricWriter& writer, const AgentStats& agent, std::si
                  number(agent.state_write_failures_total));
   write_config(writer, agent);
   write_hooks(writer, agent);
+  write_webhooks(writer, agent);
   write_guards(writer, agent);
   write_process(writer, agent);
 }

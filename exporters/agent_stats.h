@@ -29,6 +29,13 @@ struct HookStats {
   std::uint64_t failures_total = 0;
 };
 
+struct WebhookStats {
+  std::uint64_t delivered_total = 0;
+  std::uint64_t failures_total = 0;  // attempts
+  std::uint64_t dropped_total = 0;   // refused, too old, or one too many
+  std::uint64_t pending = 0;         // now
+};
+
 // PSI avg10 as a share, 0 to 1.
 struct PressureStats {
   std::string resource;  // cpu, memory, io
@@ -84,6 +91,9 @@ struct AgentStats {
   std::optional<WallTime> config_last_reload;  // last one that was accepted; the first load counts
 
   std::map<std::string, HookStats> hooks;
+  std::map<std::string, WebhookStats> webhooks;
+  std::uint64_t probes_in_flight = 0;  // now
+  std::uint64_t probes_waiting = 0;    // due, and held up by probes_at_once
 
   std::optional<double> restart_budget_remaining;
   std::vector<PressureStats> pressure;

@@ -145,7 +145,8 @@ std::vector<const ContainerStatus*> newest_first(std::span<const ContainerStatus
 bool is_image_id(const std::string& id, std::string_view asked) {
   constexpr std::size_t kShortest = 4;
   const std::string_view hex = asked.substr(asked.starts_with("sha256:") ? 7 : 0);
-  return hex.size() >= kShortest && id.size() > 7 && std::string_view(id).substr(7).starts_with(hex);
+  return hex.size() >= kShortest && id.size() > 7 &&
+         std::string_view(id).substr(7).starts_with(hex);
 }
 
 // Everything that one query asks of each container, compiled.

@@ -94,6 +94,8 @@ const char* to_string(SuppressReason reason) {
       return "observe";
     case SuppressReason::flap:
       return "flap";
+    case SuppressReason::dependency:
+      return "dependency";
   }
   KW_CHECK(false);
 }

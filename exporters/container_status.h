@@ -39,8 +39,8 @@ enum class StopCause { none, by_hand, unhealthy, dependency, config, shutdown };
 
 enum class RestartReason { exit, unhealthy, dependency, oom, manual, config, watchdog };
 inline constexpr std::size_t kRestartReasons = 7;
-enum class SuppressReason { pressure, budget, hold, observe, flap };
-inline constexpr std::size_t kSuppressReasons = 5;
+enum class SuppressReason { pressure, budget, hold, observe, flap, dependency };
+inline constexpr std::size_t kSuppressReasons = 6;
 inline constexpr std::size_t kFailureReasons = 11;
 
 // Cumulative, le-style; the bounds are those of the exporter that shows them.
@@ -58,6 +58,7 @@ struct CheckStatus {
   std::deque<ProbeResult> log;  // oldest first, at most kProbeLogMax
   bool probe_running = false;
   bool paused_by_hand = false;
+  bool actions_done = false;  // those of its being unhealthy now
   std::optional<Instant> next_probe;
   std::optional<WallTime> last_success;
   std::optional<double> flap_ratio;  // 0 to 1; none: flaps are not looked for
@@ -116,6 +117,7 @@ struct ContainerStatus {
   bool killed = false;                     // KillContainer was given in this run, and told
   bool start_at_next_run = false;          // it was stopped only because keepwell ended
   bool restart_event_due = false;          // the next start is told as a restart
+  bool dependents_due = false;             // who restarts with it has not been told to
   std::optional<Instant> healthy_since;    // with each probe; for the reset of the backoff
   std::deque<Instant> restart_times;       // with each probe; for restart.limit, oldest first
   std::uint64_t events_told = 0;           // with each probe; the ordinal of its last event

@@ -90,14 +90,17 @@ std::string host_and_port(const std::string& host, std::uint16_t port) {
 bool has_health(const ContainerStatus& container) {
   if (!container.started && container.health == Health::none) return false;
   return std::any_of(container.checks.begin(), container.checks.end(),
-                     [](const CheckStatus& check) { return check.spec && !disabled(*check.spec); });
+                     [](const CheckStatus& check) {
+                       return check.spec && check.spec->role != CheckRole::info &&
+                              !disabled(*check.spec);
+                     });
 }
 
 ordered_json health_object(const ContainerStatus& container) {
   KW_CHECK(has_health(container));
   int streak = 0;
   for (const CheckStatus& check : container.checks) {
-    if (container.checks.size() > 1 && check.spec && check.spec->role == CheckRole::info) continue;
+    if (check.spec && check.spec->role == CheckRole::info) continue;
     streak = std::max(streak, check.failing_streak);
   }
   // A first start that has not come to run yet: Docker would not know of health, its clients do

@@ -30,6 +30,11 @@ const std::string& either(const std::string& first, const std::string& second) {
   return first.empty() ? second : first;
 }
 
+std::int64_t checks_paused(const ContainerStatus& c) {
+  return std::count_if(c.checks.begin(), c.checks.end(),
+                       [](const CheckStatus& check) { return check.paused_by_hand; });
+}
+
 ordered_json list_or_null(const std::vector<std::string>& list) {
   return list.empty() ? ordered_json(nullptr) : ordered_json(list);
 }
@@ -352,7 +357,8 @@ std::string list_entry_json(const ContainerStatus& c, const RuntimeFacts& facts,
   object["Keepwell"] = {{"Service", c.spec->name},
                         {"State", to_string(c.state)},
                         {"Health", to_string(c.health)},
-                        {"RestartCount", c.restart_count}};
+                        {"RestartCount", c.restart_count},
+                        {"ChecksPaused", checks_paused(c)}};
   return json_text(object);
 }
 

@@ -183,6 +183,9 @@ PsRow row_of(const json& entry, const PsStyle& style) {
   const json& own = part_at(entry, "Keepwell");
   row.service = text_at(own, "Service");
   row.health = text_at(own, "Health");
+  if (const std::int64_t paused = number_at(own, "ChecksPaused"); paused > 0) {
+    row.health += " (" + std::to_string(paused) + " paused)";
+  }
   row.keepwell_state = text_at(own, "State");
   return row;
 }

@@ -53,6 +53,18 @@ struct ProbeOrder {
   std::shared_ptr<const CheckSpec> check;
 };
 
+using HookId = std::uint64_t;  // never used twice by one agent
+
+// A program on the host that a check sets off (x-keepwell.hooks).
+struct HookOrder {
+  HookId id = 0;
+  std::string name;
+  std::vector<std::string> command;
+  Duration timeout{};
+  std::vector<std::pair<std::string, std::string>> env;  // on top of the agent's own
+  std::string input;                                     // what it reads on standard input
+};
+
 // ---- events
 
 struct ContainerStarted {
@@ -143,9 +155,18 @@ struct ProbeEnded {
   std::uint64_t orphans = 0;
 };
 
+// The hook and everything that it started are gone.
+struct HookEnded {
+  HookId hook = 0;
+  int code = 0;       // exit code, or 128 + signal; 126 to 128 where it did not come to run
+  std::string error;  // why it failed, with what it wrote; empty: it exited with 0
+
+  bool ok() const { return error.empty(); }
+};
+
 using EngineEvent =
     std::variant<ContainerStarted, ContainerStartFailed, ContainerExited, ContainerPaused,
-                 ContainerResumed, ContainerOom, ProbeEntered, ProbeStarted, ProbeEnded>;
+                 ContainerResumed, ContainerOom, ProbeEntered, ProbeStarted, ProbeEnded, HookEnded>;
 
 class Engine {
  public:
@@ -179,6 +200,9 @@ class Engine {
   // Kills the probe with everything that it started. -> its ProbeEnded (how: killed, unless it
   // ended by itself).
   virtual void kill_probe(ProbeId probe) = 0;
+
+  // Runs a hook, in a cgroup of its own; killed whole at its timeout. -> HookEnded.
+  virtual void run_hook(const HookOrder& order) = 0;
 };
 
 }  // namespace keepwell

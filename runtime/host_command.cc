@@ -26,15 +26,20 @@ struct HostCommands::Run {
   Done on_done;
 };
 
-HostCommands::HostCommands(Loop& loop, KeeperClient& keeper)
-    : loop_(&loop), keeper_(&keeper), null_(::open("/dev/null", O_RDWR | O_CLOEXEC)) {
+std::shared_ptr<const ExecPlanBase> host_command_base() {
   auto base = std::make_shared<ExecPlanBase>(host_exec_plan_base());
   base->env.clear();
   for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry)
     if (std::string_view(*entry).find('=') != std::string_view::npos)
       base->env.emplace_back(*entry);
-  base_ = std::move(base);
+  return base;
 }
+
+HostCommands::HostCommands(Loop& loop, KeeperClient& keeper)
+    : loop_(&loop),
+      keeper_(&keeper),
+      base_(host_command_base()),
+      null_(::open("/dev/null", O_RDWR | O_CLOEXEC)) {}
 
 HostCommands::~HostCommands() = default;
 

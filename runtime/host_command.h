@@ -18,6 +18,9 @@
 
 namespace keepwell {
 
+// What programs on the host have in common: the agent's own environment, nothing joined.
+std::shared_ptr<const ExecPlanBase> host_command_base();
+
 struct HostCommand {
   std::vector<std::string> argv;  // argv[0] is searched on PATH
   std::string cwd = "/";

@@ -14,6 +14,7 @@
 #include "runtime/container_files.h"
 #include "runtime/engine_context.h"
 #include "runtime/exec_session.h"
+#include "runtime/hook_runner.h"
 #include "runtime/log_counters.h"
 #include "runtime/oci/rootfs.h"
 #include "runtime/probe_connection.h"
@@ -47,7 +48,9 @@ std::string id_of_key(const std::string& key) {
 }  // namespace
 
 LinuxEngine::LinuxEngine(std::unique_ptr<EngineContext> context)
-    : context_(std::move(context)), settle_timer_(context_->loop) {}
+    : context_(std::move(context)),
+      settle_timer_(context_->loop),
+      hooks_(std::make_unique<HookRunner>(*context_)) {}
 
 LinuxEngine::~LinuxEngine() = default;
 
@@ -140,6 +143,8 @@ void LinuxEngine::kill_probe(ProbeId probe) {
   if (auto found = connections_.find(probe); found != connections_.end())
     found->second->end(ProbeEnded::How::killed);
 }
+
+void LinuxEngine::run_hook(const HookOrder& order) { hooks_->run(order); }
 
 void LinuxEngine::end_probes_of(const ContainerRef& ref) {
   for (auto& [id, probe] : probes_)

@@ -28,6 +28,7 @@ class Container;
 class ContainerFiles;
 class EngineContext;
 class ExecSession;
+class HookRunner;
 class KeeperClient;
 class Loop;
 class ProbeConnection;
@@ -65,6 +66,7 @@ class LinuxEngine final : public Engine {
   void remove(const std::string& id) override;
   void start_probe(const ProbeOrder& order) override;
   void kill_probe(ProbeId probe) override;
+  void run_hook(const HookOrder& order) override;
 
   // Kills and removes what an earlier keepwell left of containers that are not in KNOWN: processes,
   // cgroups, mounts, bundles, FIFOs, layers; and of those in KNOWN that were not adopted, what only
@@ -124,6 +126,7 @@ class LinuxEngine final : public Engine {
   std::map<std::string, std::unique_ptr<Container>> containers_;
   std::map<ProbeId, std::unique_ptr<ProbeProcess>> probes_;
   std::map<ProbeId, std::unique_ptr<ProbeConnection>> connections_;
+  std::unique_ptr<HookRunner> hooks_;
 };
 
 }  // namespace keepwell

@@ -61,4 +61,6 @@ Now Loop::now() {
   return {Instant(read_clock(CLOCK_MONOTONIC)), WallTime(read_clock(CLOCK_REALTIME))};
 }
 
+Duration Loop::suspended() { return read_clock(CLOCK_BOOTTIME) - read_clock(CLOCK_MONOTONIC); }
+
 }  // namespace keepwell

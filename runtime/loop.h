@@ -40,6 +40,10 @@ class Loop {
   // Both clocks, read now and not when the turn began.
   static Now now();
 
+  // How long the machine has been suspended since it was started: by so much its other clocks went
+  // on while that of Now::mono stood still.
+  static Duration suspended();
+
   uv_loop_s* uv() { return loop_.get(); }
 
  private:

@@ -21,8 +21,8 @@ struct TarEntry {
   std::string target;  // of a link or hard link
   std::uint32_t permissions = 0644;
   std::uint32_t uid = 0, gid = 0;
-  std::uint64_t bytes = 0;  // of a file
-  char type = '0';          // when read: as the archive says it
+  std::uint64_t bytes = 0;           // of a file
+  char type = '0';                   // when read: as the archive says it
   std::uint64_t unpacked_bytes = 0;  // when read: of a file; more than bytes where it is sparse
   WallTime changed{};
 };
@@ -69,7 +69,7 @@ class TarReader {
   std::string long_name_, long_target_;
   std::uint64_t pax_bytes_ = 0, sparse_bytes_ = 0;
   bool has_pax_bytes_ = false;
-  bool more_sparse_ = false;      // a block that lists parts of a sparse file follows
+  bool more_sparse_ = false;       // a block that lists parts of a sparse file follows
   std::uint64_t sparse_left_ = 0;  // and behind the last of them so many bytes
   bool ended_ = false;
 };

@@ -46,7 +46,8 @@ bool drain(int fd, std::string& into, std::size_t limit) {
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return errno == EAGAIN;
     if (n == 0) return false;
-    into.append(buffer, std::min(static_cast<std::size_t>(n), limit - std::min(limit, into.size())));
+    into.append(buffer,
+                std::min(static_cast<std::size_t>(n), limit - std::min(limit, into.size())));
   }
 }
 

@@ -1,5 +1,5 @@
-// Runs a program on the host and waits for it: for the command line, which has no keeper and nothing
-// else to do meanwhile. (The agent uses runtime/host_command.h.)
+// Runs a program on the host and waits for it: for the command line, which has no keeper and
+// nothing else to do meanwhile. (The agent uses runtime/host_command.h.)
 #pragma once
 
 #include <functional>
@@ -12,10 +12,11 @@
 namespace keepwell {
 
 struct ToolOrder {
-  std::vector<std::string> argv;     // argv[0] is a path
-  std::size_t output_max = 16384;    // what is kept of either stream; the rest is read and dropped
-  Duration timeout{0};               // 0: as long as it takes
-  std::function<Status(int pid)> on_tick = {};  // about five times a second; an Error ends the program
+  std::vector<std::string> argv;   // argv[0] is a path
+  std::size_t output_max = 16384;  // what is kept of either stream; the rest is read and dropped
+  Duration timeout{0};             // 0: as long as it takes
+  std::function<Status(int pid)> on_tick =
+      {};  // about five times a second; an Error ends the program
 };
 
 struct ToolResult {

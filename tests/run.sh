@@ -19,7 +19,7 @@ cmake --build --preset "$preset"
 
 # Root file systems of the end-to-end tests. One that cannot be made (no network, say) makes its tests
 # skip with the reason, which .ci/run does not accept.
-for name in busybox redis nginx; do
+for name in busybox redis nginx grpc; do
   "tests/e2e/rootfs/make_$name.sh" "build/rootfs/$name" || echo "no $name root file system: its tests will be skipped" >&2
 done
 

@@ -5,11 +5,11 @@
 
 #include "agent/api/base64.h"
 #include "agent/api/router.h"
-#include "runtime/tar.h"
 #include "exporters/health_json.h"
 #include "exporters/time_text.h"
 #include "runtime/container_files.h"
 #include "runtime/loop.h"
+#include "runtime/tar.h"
 #include "runtime/timer.h"
 
 namespace keepwell {

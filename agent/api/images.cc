@@ -53,7 +53,8 @@ ordered_json inspect_entry(const StoredImage& image) {
   add_names(image, tags, digests);
   const ordered_json own =
       ordered_json::parse(image.config_text, nullptr, /*allow_exceptions=*/false);
-  const ordered_json config = own.is_object() ? own.value("config", ordered_json()) : ordered_json();
+  const ordered_json config =
+      own.is_object() ? own.value("config", ordered_json()) : ordered_json();
   ordered_json layers = nullptr;
   if (own.is_object() && own.contains("rootfs") && own["rootfs"].is_object()) {
     layers = own["rootfs"].value("diff_ids", ordered_json());

@@ -84,7 +84,11 @@ int check_command(const CheckOptions& options) {
   }
   int exit_code = 2;
   std::optional<ProjectSpec> project = load_and_report(*load, ImageFetch::unasked, exit_code);
-  if (!project) return exit_code;
+  if (!project) {
+    std::fprintf(stderr, "keepwell: %s will not run here: see above\n",
+                 load->files.front().c_str());
+    return exit_code;
+  }
   if (options.print) {
     std::printf("%s", print_project(*project).c_str());
     return 0;

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <functional>
 
+#include "agent/cli/checks.h"
 #include "agent/cli/client_commands.h"
 #include "agent/cli/commands.h"
 #include "agent/cli/images.h"
@@ -199,12 +200,13 @@ void add_top(const Commands& c) {
   add_place_options(command, c.globals);
   command->add_option("NAME", options->name,
                       "service, container or id prefix; none: what each check costs");
+  command->add_flag("-u,--usage", options->usage, "what each container uses, over a second");
   take_rest(command, options->ps_arguments);
   add_format_option(command, options->json);
   command->callback([options, c] {
     c.action = [options, &globals = c.globals] {
       options->place = globals.place;
-      return top_command(*options);
+      return options->usage ? usage_command(*options) : top_command(*options);
     };
   });
 }
@@ -263,6 +265,26 @@ void add_lifecycle(const Commands& c, const char* verb, const char* text, bool t
     c.action = [options, &globals = c.globals] {
       options->place = globals.place;
       return lifecycle_command(*options);
+    };
+  });
+}
+
+void add_check_command(const Commands& c, const char* name, const char* text, bool check_needed,
+                       int (*run)(const CheckCommand&)) {
+  CLI::App* command = c.app.add_subcommand(name, text);
+  auto options = std::make_shared<CheckCommand>();
+  add_place_options(command, c.globals);
+  command->add_option("NAME", options->name, "service, container or id prefix")->required();
+  CLI::Option* check = command->add_option("CHECK", options->check, "name of the check");
+  if (check_needed) {
+    check->required();
+  } else {
+    add_format_option(command, options->json);
+  }
+  command->callback([options, c, run] {
+    c.action = [options, run, &globals = c.globals] {
+      options->place = globals.place;
+      return run(*options);
     };
   });
 }
@@ -360,6 +382,12 @@ void add_all(const Commands& c) {
   add_lifecycle(c, "kill", "send a signal to containers (default KILL)", false, true);
   add_lifecycle(c, "pause", "freeze containers", false, false);
   add_lifecycle(c, "unpause", "let paused containers go on", false, false);
+  add_check_command(c, "probe", "run health checks now; exit code 1 if one fails", false,
+                    probe_command);
+  add_check_command(c, "pause-check", "stop running a health check, until it is resumed", true,
+                    pause_check_command);
+  add_check_command(c, "resume-check", "run a paused health check again", true,
+                    resume_check_command);
   add_top(c);
   add_doctor(c);
   add_reload(c);

@@ -42,9 +42,12 @@ struct TopCommand {
   AgentPlace place;
   std::string name;  // empty: the checks of all
   std::vector<std::string> ps_arguments;
+  bool usage = false;
   bool json = false;
 };
 int top_command(const TopCommand& command);
+// The same with `usage`: of the container `name`, or of all.
+int usage_command(const TopCommand& command);
 
 struct LogsCommand {
   AgentPlace place;

@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "runtime/launch.h"
+#include "runtime/net_probe/body_regex.h"
 
 namespace keepwell {
 
@@ -34,6 +35,7 @@ Result<LoadOptions> load_options(const FileOptions& files, const std::string& ru
   options.profiles = files.profiles;
   options.lenient = files.lenient;
   options.net_checks = true;  // the engine runs them on its loop
+  options.regex_fault = body_regex_fault;
   options.run_dir = setting(run_dir);
   options.data_dir = setting(data_dir);
   return options;

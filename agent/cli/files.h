@@ -16,9 +16,9 @@ namespace keepwell {
 Result<LoadOptions> load_options(const FileOptions& files, const std::string& run_dir,
                                  const std::string& data_dir);
 
-// Loads, completes the services with their images, and prints every diagnostic to stderr. None where
-// one of them is an error; EXIT_CODE is then 2 for a mistake in the file and 1 for an image that could
-// not be had.
+// Loads, completes the services with their images, and prints every diagnostic to stderr. None
+// where one of them is an error; EXIT_CODE is then 2 for a mistake in the file and 1 for an image
+// that could not be had.
 std::optional<ProjectSpec> load_and_report(const LoadOptions& options, ImageFetch fetch,
                                            int& exit_code);
 

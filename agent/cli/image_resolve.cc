@@ -100,7 +100,8 @@ class Resolver {
       case PullPolicy::refresh:
         return Loop::now().wall - there.name.checked >= service.image_source.refresh;
       case PullPolicy::automatic:
-        return is_local(order.source);
+        return is_local(order.source) ||
+               (!service.image_source.from.empty() && order.source != there.name.source);
       case PullPolicy::missing:
       case PullPolicy::never:
         return false;
@@ -140,8 +141,9 @@ class Resolver {
   Status lock(LoadReporter& report) {
     if (lock_) return {};
     if (Status made = make_private_dir(data_dir_, 0711); !made) return made;
-    Result<ImageStore::Lock> lock =
-        store_.lock([&report](const std::string&) { report({LoadStep::Stage::waiting, 0, 0}); });
+    Result<ImageStore::Lock> lock = store_.lock([&report](const std::string&) {
+      report({LoadStep::Stage::waiting, 0, 0});
+    });
     if (!lock) return fail(lock.error());
     lock_.emplace(std::move(*lock));
     return {};
@@ -176,8 +178,9 @@ bool resolve_images(Loaded& loaded, ImageFetch fetch) {
     if (!image) {
       const bool leave = fetch == ImageFetch::unasked && image.error().code == Errc::not_found;
       say(loaded.diagnostics, use.place, !leave,
-          leave ? "image " + service.image + " is not here yet; what it says of itself (command, "
-                                             "healthcheck, ...) is not looked at"
+          leave ? "image " + service.image +
+                      " is not here yet; what it says of itself (command, "
+                      "healthcheck, ...) is not looked at"
                 : image.error().text);
       lacking = lacking || !leave;
       continue;

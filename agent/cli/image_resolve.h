@@ -1,6 +1,6 @@
 // From a loaded file to one that can be run: its images are found in the store, or brought there,
-// and merged into its services. run and reload may fetch; check, and the agent on SIGHUP, which must
-// not wait, take only what is there.
+// and merged into its services. run and reload may fetch; check, and the agent on SIGHUP, which
+// must not wait, take only what is there.
 #pragma once
 
 #include <cstdio>

@@ -155,8 +155,8 @@ Status load_all(const ImageLoadCommand& command) {
   if (!command.max_size.empty()) {
     Result<std::int64_t> bytes = parse_bytes(command.max_size);
     if (!bytes || *bytes == 0) {
-      return fail(Errc::invalid, "cannot use --max-size " + command.max_size +
-                                     ": write a size such as 20g");
+      return fail(Errc::invalid,
+                  "cannot use --max-size " + command.max_size + ": write a size such as 20g");
     }
     order.bytes_max = *bytes;
   }
@@ -229,7 +229,8 @@ int images_command(const ImagesCommand& command) {
   const ImageStore store(dirs_of(command.place).data);
   std::vector<std::string> problems;
   const std::vector<StoredImage> images = store.list(&problems);
-  for (const std::string& problem : problems) std::fprintf(stderr, "keepwell: %s\n", problem.c_str());
+  for (const std::string& problem : problems)
+    std::fprintf(stderr, "keepwell: %s\n", problem.c_str());
   std::vector<Row> rows;
   const WallTime now = Loop::now().wall;
   for (const StoredImage& image : images) {

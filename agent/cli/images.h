@@ -1,5 +1,5 @@
-// keepwell images and keepwell image load, rm, prune: the image store of a data directory, looked at
-// and changed. They need no running agent.
+// keepwell images and keepwell image load, rm, prune: the image store of a data directory, looked
+// at and changed. They need no running agent.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +10,8 @@
 
 namespace keepwell {
 
-// Which store: --data-dir, else the file's data_dir, else the default. The run directory is where an
-// agent may hold on to images; likewise.
+// Which store: --data-dir, else the file's data_dir, else the default. The run directory is where
+// an agent may hold on to images; likewise.
 struct StorePlace {
   std::string data_dir;
   std::string run_dir;

@@ -18,6 +18,7 @@ namespace {
 using nlohmann::json;
 
 constexpr std::size_t kIndexBytesMax = std::size_t{1} << 20;
+constexpr std::int64_t kPlainBytesMax = std::int64_t{20} << 30;
 
 std::string name_in(const std::string& text) {
   Result<ImageReference> reference = parse_image_reference(text);
@@ -85,9 +86,9 @@ Result<std::vector<ArchivedImage>> images_in_directory(const std::string& path) 
   if (access((path + "/manifest.json").c_str(), F_OK) == 0) {
     return std::vector<ArchivedImage>{{"dir:" + path, {}}};
   }
-  return fail(Errc::invalid, "cannot load " + path +
-                                 ": the directory has neither an index.json (OCI layout) nor a "
-                                 "manifest.json (skopeo copy to dir:)");
+  return fail(Errc::unavailable, "cannot load " + path +
+                                     ": the directory has neither an index.json (OCI layout) nor a "
+                                     "manifest.json (skopeo copy to dir:)");
 }
 
 }  // namespace
@@ -97,10 +98,15 @@ Result<std::vector<ArchivedImage>> images_in(const std::string& path, const Imag
   if (stat(path.c_str(), &info) != 0) return fail_errno("cannot load " + path);
   if (S_ISDIR(info.st_mode)) return images_in_directory(path);
   if (!S_ISREG(info.st_mode)) {
-    return fail(Errc::invalid, "cannot load " + path + ": it is neither a file nor a directory");
+    return fail(Errc::unavailable,
+                "cannot load " + path + ": it is neither a file nor a directory");
   }
   const std::string archive = "docker-archive:" + path;
-  Result<std::string> tags = ask(store, {"list-tags", archive});
+  const std::string copy = store.dir() + "/tmp.plain.tar";
+  Result<std::string> plain = plain_source(archive, copy, kPlainBytesMax);
+  if (!plain) return fail(plain.error());
+  Result<std::string> tags = ask(store, {"list-tags", *plain});
+  unlink(copy.c_str());
   if (tags) {
     std::vector<ArchivedImage> images;
     const json root = json::parse(*tags, nullptr, /*allow_exceptions=*/false);
@@ -112,14 +118,14 @@ Result<std::vector<ArchivedImage>> images_in(const std::string& path, const Imag
       }
     }
     if (!images.empty()) return images;
-    return fail(Errc::invalid, "cannot load " + path + ": there is no image in it");
+    return fail(Errc::unavailable, "cannot load " + path + ": there is no image in it");
   }
   const std::string source = "oci-archive:" + path;
   Result<std::string> manifest = ask(store, {"inspect", "--raw", source});
   if (manifest) return images_in_index(source, member_of(path, "index.json"));
-  return fail(Errc::invalid, "cannot load " + path + ": it is neither an archive of docker save (" +
-                                 tags.error().text + ") nor of OCI kind (" + manifest.error().text +
-                                 ")");
+  return fail(Errc::unavailable,
+              "cannot load " + path + ": it is neither an archive of docker save (" +
+                  tags.error().text + ") nor of OCI kind (" + manifest.error().text + ")");
 }
 
 }  // namespace keepwell

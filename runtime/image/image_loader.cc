@@ -24,6 +24,7 @@ using nlohmann::json;
 
 constexpr std::size_t kManifestBytesMax = std::size_t{4} << 20;
 constexpr std::size_t kLayersMax = 1024;
+constexpr std::int64_t kPlainBytesMax = std::int64_t{20} << 30;
 
 // Runs skopeo and returns what it prints.
 Result<std::string> ask_skopeo(const std::string& platform, const std::string& tmp_dir,
@@ -50,8 +51,9 @@ Result<Manifest> parse_manifest(const std::string& text) {
   try {
     const json root = json::parse(text);
     if (root.value("schemaVersion", 0) != 2 || !root.contains("layers")) {
-      return fail(Errc::unsupported, "its manifest is of an old kind; push it anew with a current "
-                                     "docker or buildah");
+      return fail(Errc::unsupported,
+                  "its manifest is of an old kind; push it anew with a current "
+                  "docker or buildah");
     }
     Manifest manifest;
     Result<std::string> config = digest_hex(root.at("config"));
@@ -125,18 +127,21 @@ class Load {
     if (!dir) return fail(dir.error());
     dir_ = *dir;
     image_.source = order_.source;
+    Result<std::string> plain = plain_source(order_.source, dir_ + "/plain.tar", order_.bytes_max);
+    if (!plain) return fail(plain.error());
+    source_ = *plain;
     return {};
   }
 
-  // The config of a source is small: whether the image is of use here is known before it is fetched.
+  // The config of a source is small: whether the image is of use here is known before it is
+  // fetched.
   Status ask() {
     step(LoadStep::Stage::asking);
-    Result<std::string> manifest =
-        ask_skopeo(order_.platform, dir_, {"inspect", "--raw", order_.source});
+    Result<std::string> manifest = ask_skopeo(order_.platform, dir_, {"inspect", "--raw", source_});
     if (!manifest) return fail(manifest.error());
     digest_ = "sha256:" + sha256_hex(*manifest);
     Result<std::string> config =
-        ask_skopeo(order_.platform, dir_, {"inspect", "--config", "--raw", order_.source});
+        ask_skopeo(order_.platform, dir_, {"inspect", "--config", "--raw", source_});
     if (!config) return fail(config.error());
     if (Status good = take_config(*config); !good) return good;
     if (std::optional<StoredImage> there = store_.find_id(image_.id)) {
@@ -165,8 +170,8 @@ class Load {
   Status fetch() {
     step(LoadStep::Stage::fetching);
     std::vector<std::string> words = skopeo_options(order_.platform, dir_);
-    words.insert(words.end(), {"copy", "--quiet", "--dest-decompress", order_.source,
-                               "dir:" + image_dir()});
+    words.insert(words.end(),
+                 {"copy", "--quiet", "--dest-decompress", source_, "dir:" + image_dir()});
     Result<std::vector<std::string>> argv = confined_argv("skopeo", words, order_.bytes_max);
     if (!argv) return fail(argv.error());
     ToolOrder tool{.argv = *argv};
@@ -177,26 +182,15 @@ class Load {
     };
     ToolResult result = run_tool(tool);
     if (result.ok()) return {};
-    // The limit on file size makes a write fail in the middle.
-    if (result.stopped && largest_file() >= order_.bytes_max) return too_large();
-    return fail(Errc::unavailable, tool_complaint(result));
+    // The limit on file size makes a write fail in the middle, with the words of EFBIG.
+    const std::string complaint = tool_complaint(result);
+    if (complaint.ends_with("file too large")) return too_large();
+    return fail(Errc::unavailable, complaint);
   }
 
   Status too_large() const {
     return fail(Errc::invalid, "it is larger than " + format_bytes(order_.bytes_max) +
                                    ", which x-keepwell.image.max_size or --max-size allows");
-  }
-
-  std::int64_t largest_file() const {
-    std::int64_t largest = 0;
-    std::error_code error;
-    for (std::filesystem::recursive_directory_iterator it(dir_, error), end; !error && it != end;
-         it.increment(error)) {
-      std::error_code gone;
-      if (it->is_regular_file(gone))
-        largest = std::max(largest, static_cast<std::int64_t>(it->file_size(gone)));
-    }
-    return largest;
   }
 
   Status check() {
@@ -219,6 +213,7 @@ class Load {
     }
     image_.bytes = check.bytes();
     image_.entries = check.entries();
+    has_devices_ = check.devices() > 0;
     return has_room(check.bytes() + check.entries() * kBytesPerEntry);
   }
 
@@ -240,7 +235,8 @@ class Load {
     std::filesystem::create_directories(blobs, error);
     auto blob = [&](const std::string& hex, const char* type) -> json {
       const std::string path = blobs + "/" + hex;
-      if (access(path.c_str(), F_OK) != 0) std::filesystem::rename(image_dir() + "/" + hex, path, error);
+      if (access(path.c_str(), F_OK) != 0)
+        std::filesystem::rename(image_dir() + "/" + hex, path, error);
       const std::uintmax_t size = std::filesystem::file_size(path, error);
       return {{"mediaType", type}, {"digest", "sha256:" + hex}, {"size", size}};
     };
@@ -261,7 +257,8 @@ class Load {
                   {"annotations", {{"org.opencontainers.image.ref.name", "image"}}}}}}};
     Status written = write_file(blobs + "/" + hex, text);
     if (written) written = write_file(dir_ + "/oci/index.json", index.dump());
-    if (written) written = write_file(dir_ + "/oci/oci-layout", R"({"imageLayoutVersion":"1.0.0"})");
+    if (written)
+      written = write_file(dir_ + "/oci/oci-layout", R"({"imageLayoutVersion":"1.0.0"})");
     return written;
   }
 
@@ -271,7 +268,8 @@ class Load {
     std::vector<std::string> words{"raw", "unpack"};
     if (geteuid() != 0) words.emplace_back("--rootless");
     words.insert(words.end(), {"--image", dir_ + "/oci:image", root_dir()});
-    Result<std::vector<std::string>> argv = confined_argv("umoci", words, order_.bytes_max);
+    Result<std::vector<std::string>> argv =
+        confined_argv("umoci", words, order_.bytes_max, has_devices_);
     if (!argv) return fail(argv.error());
     ToolOrder tool{.argv = *argv};
     tool.on_tick = [this](int pid) -> Status {
@@ -287,6 +285,7 @@ class Load {
     std::error_code error;
     std::filesystem::remove_all(dir_ + "/oci", error);
     std::filesystem::remove_all(image_dir(), error);
+    std::filesystem::remove(dir_ + "/plain.tar", error);
     // What a container sees at /dev is not the image's; and an image may lack the directory.
     std::filesystem::remove_all(root_dir() + "/dev", error);
     if (mkdir((root_dir() + "/dev").c_str(), 0755) != 0) {
@@ -321,10 +320,12 @@ class Load {
   const ImageOrder& order_;
   const OnLoadStep& on_step_;
   std::string dir_;
+  std::string source_;  // that skopeo is asked
   std::string digest_;
   Manifest manifest_;
   StoredImage image_;
   bool found_ = false;
+  bool has_devices_ = false;
 };
 
 }  // namespace
@@ -333,15 +334,18 @@ Result<StoredImage> load_image(const ImageStore& store, const ImageStore::Lock& 
                                const ImageOrder& order, const OnLoadStep& on_step) {
   Result<StoredImage> image = Load(store, lock, order, on_step).run();
   if (image) return image;
-  const std::string what = order.name.empty() ? order.source
-                                              : order.name + " from " + order.source;
-  return fail(image.error().with("cannot load image " + what));
+  const std::string what = order.name.empty() ? order.source : order.name + " from " + order.source;
+  // Whatever is wrong with it: not with what the user wrote.
+  return fail(Errc::unavailable, image.error().with("cannot load image " + what).text);
 }
 
 Result<std::string> source_digest(const ImageStore& store, const std::string& source,
                                   const std::string& platform) {
-  Result<std::string> manifest =
-      ask_skopeo(platform, store.dir(), {"inspect", "--raw", source});
+  const std::string copy = store.dir() + "/tmp.plain.tar";
+  Result<std::string> plain = plain_source(source, copy, kPlainBytesMax);
+  if (!plain) return fail(plain.error());
+  Result<std::string> manifest = ask_skopeo(platform, store.dir(), {"inspect", "--raw", *plain});
+  unlink(copy.c_str());
   if (!manifest) return fail(manifest.error().with("cannot look at image " + source));
   return "sha256:" + sha256_hex(*manifest);
 }

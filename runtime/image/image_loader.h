@@ -1,7 +1,8 @@
 // Brings an image into the store:
 //
 //   skopeo inspect (what is it; is it here already; is it for this machine)
-//   -> skopeo copy to a directory, layers decompressed   (the config stays as it came, with Docker's
+//   -> skopeo copy to a directory, layers decompressed   (the config stays as it came, with
+//   Docker's
 //      Healthcheck, which a conversion to OCI would drop, and its digest is Docker's image id)
 //   -> layer_check -> umoci raw unpack -> ImageStore::put
 //

@@ -162,7 +162,8 @@ Result<StoredImage> ImageStore::find(const std::string& name) const {
   const std::string hex = hex_of(name);
   const StoredImage* found = nullptr;
   for (const StoredImage& image : images) {
-    if (hex.size() < kShortestPrefix || !is_hex(hex) || !hex_of(image.id).starts_with(hex)) continue;
+    if (hex.size() < kShortestPrefix || !is_hex(hex) || !hex_of(image.id).starts_with(hex))
+      continue;
     if (found != nullptr) {
       return fail(Errc::conflict, "cannot tell which image " + name +
                                       " is: several begin so; write more of the id");
@@ -221,6 +222,16 @@ Status ImageStore::put(const Lock&, const std::string& temporary, const StoredIm
   if (!written) return written;
   UniqueFd fd(open(temporary.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!fd || syncfs(fd.get()) != 0) return fail_errno("cannot write " + temporary + " to its disk");
+  // What is there already could not be read, or it would not have been loaded again.
+  if (access(target.c_str(), F_OK) == 0) {
+    const std::vector<std::string> mounted = images_mounted(*this);
+    if (std::find(mounted.begin(), mounted.end(), image.id) != mounted.end()) {
+      return fail(Errc::conflict,
+                  "cannot replace " + target +
+                      ", whose record is damaged: containers use it; stop them first");
+    }
+    if (Status gone = remove_tree(target); !gone) return gone;
+  }
   if (Status moved = rename_file(temporary, target); !moved) return moved;
   return sync_directory(dir_);
 }

@@ -2,8 +2,8 @@
 //
 //   DATA/images/lock               held while something is changed (flock)
 //   DATA/images/names.json         which name means which image (state_file.h)
-//   DATA/images/HEX/rootfs/        the unpacked image, never written to again: containers have it as
-//   DATA/images/HEX/config.json    the lower layer of an overlay; its config as it came, whose
+//   DATA/images/HEX/rootfs/        the unpacked image, never written to again: containers have it
+//   as DATA/images/HEX/config.json    the lower layer of an overlay; its config as it came, whose
 //   DATA/images/HEX/record.json    SHA-256 is HEX, the image's id; and where it came from
 //   DATA/images/tmp.NUMBER/        a load that is under way, or was cut short
 //
@@ -77,8 +77,8 @@ class ImageStore {
   // Makes the directory and waits for whoever else changes it; ON_WAIT is called first, with who
   // that is. Then removes what loads that were cut short left behind.
   Result<Lock> lock(const std::function<void(const std::string& holder)>& on_wait) const;
-  // The same without waiting: nothing is done while somebody else holds the lock, or where there are
-  // no images. For the start of keepwell.
+  // The same without waiting: nothing is done while somebody else holds the lock, or where there
+  // are no images. For the start of keepwell.
   void clean_if_idle() const;
 
   // An empty directory for a load. It is removed with the next lock unless put() took it.

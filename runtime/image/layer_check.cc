@@ -60,10 +60,11 @@ bool leaves_root(std::string_view target, int depth) {
   });
 }
 
-bool is_in_dev(std::string_view path) {
+// "dev" itself, or what is directly in it.
+bool is_dev(std::string_view path, int depth) {
   std::string_view first;
   each_part(path, [&first](std::string_view part) { return first = part, false; });
-  return first == "dev";
+  return first == "dev" && depth_of(path) == depth;
 }
 
 Status refuse(const std::string& what) { return fail(Errc::invalid, what); }
@@ -77,6 +78,8 @@ Status LayerCheck::take(const TarEntry& entry) {
   }
   if (!is_plain_path(entry.name)) return refuse("the name " + name + " leads out of the image");
   if (is_odd_whiteout(entry.name)) return refuse("the whiteout " + name + " hides no file");
+  // So that what goes to /dev, and is removed with it, cannot land elsewhere.
+  if (entry.type != '5' && is_dev(entry.name, 1)) return refuse("/dev is no directory");
   switch (entry.type) {
     case '0':
     case '\0':
@@ -99,7 +102,8 @@ Status LayerCheck::take(const TarEntry& entry) {
       break;
     case '3':
     case '4':
-      if (!is_in_dev(entry.name)) return refuse("it has a device node, " + name);
+      if (!is_dev(entry.name, 2)) return refuse("it has a device node, " + name);
+      ++devices_;
       break;
     default:
       return refuse("the entry " + name + " is of an unknown kind");

@@ -1,19 +1,24 @@
 #include "runtime/image/skopeo.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 
+#include "config/bytes.h"
 #include "config/diagnostic.h"
 #include "runtime/image/image_loader.h"
+#include "runtime/unique_fd.h"
 
 namespace keepwell {
 
 namespace {
 
 // What unpacking a tree needs of root's rights: to write any file, and to give it its owner, mode,
-// and file capabilities. No CAP_MKNOD.
+// and file capabilities.
 constexpr const char* kBoundingSet = "-all,+chown,+dac_override,+fowner,+fsetid,+setfcap";
 
 bool has_policy() {
@@ -41,16 +46,25 @@ std::string message_of(std::string_view line) {
 
 Result<std::vector<std::string>> confined_argv(const std::string& tool,
                                                const std::vector<std::string>& arguments,
-                                               std::int64_t file_bytes_max) {
+                                               std::int64_t file_bytes_max, bool devices) {
   std::vector<std::string> paths;
   for (const char* name : {"prlimit", "setpriv", tool.c_str()}) {
     Result<std::string> path = find_tool(name);
     if (!path) return fail(path.error());
     paths.push_back(std::move(*path));
   }
-  std::vector<std::string> argv{paths[0], "--fsize=" + std::to_string(file_bytes_max), "--core=0",
-                                paths[1], "--pdeathsig", "KILL", "--no-new-privs"};
-  if (geteuid() == 0) argv.insert(argv.end(), {"--bounding-set", kBoundingSet});
+  std::vector<std::string> argv{paths[0],        "--fsize=" + std::to_string(file_bytes_max),
+                                "--core=0",      paths[1],
+                                "--pdeathsig",   "KILL",
+                                "--no-new-privs"};
+  // Reading Podman's store is an exception: that may have to mount its layers.
+  const bool mounts = std::any_of(arguments.begin(), arguments.end(), [](const std::string& word) {
+    return word.starts_with("containers-storage:");
+  });
+  if (geteuid() == 0 && !mounts) {
+    argv.insert(argv.end(),
+                {"--bounding-set", kBoundingSet + std::string(devices ? ",+mknod" : "")});
+  }
   argv.insert(argv.end(), {"--", paths[2]});
   argv.insert(argv.end(), arguments.begin(), arguments.end());
   return argv;
@@ -65,6 +79,32 @@ Result<std::string> ask_tool(const std::string& tool, const std::vector<std::str
   ToolResult result = run_tool({.argv = *argv, .output_max = kOutputMax, .timeout = kTimeout});
   if (!result.ok()) return fail(Errc::unavailable, tool_complaint(result));
   return result.output;
+}
+
+Result<std::string> plain_source(const std::string& source, const std::string& target,
+                                 std::int64_t file_bytes_max) {
+  constexpr std::string_view kTransport = "docker-archive:", kMagic = "\x1f\x8b";
+  if (!source.starts_with(kTransport)) return source;
+  const std::string rest = source.substr(kTransport.size());
+  const std::size_t colon = std::min(rest.find(':'), rest.size());
+  const std::string path = rest.substr(0, colon);
+  char begin[2] = {};
+  UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!fd || read(fd.get(), begin, sizeof begin) != 2 || std::string_view(begin, 2) != kMagic) {
+    return source;
+  }
+  const char* script = "exec gzip -dc -- \"$1\" >\"$2\"";
+  Result<std::vector<std::string>> argv =
+      confined_argv("sh", {"-c", script, "keepwell-gunzip", path, target}, file_bytes_max);
+  if (!argv) return fail(argv.error());
+  ToolResult result = run_tool({.argv = *argv});
+  if (result.ok()) return std::string(kTransport) + target + rest.substr(colon);
+  struct stat written {};
+  const bool cut = stat(target.c_str(), &written) == 0 && written.st_size >= file_bytes_max;
+  unlink(target.c_str());
+  return fail(Errc::unavailable, cut ? "it is larger than " + format_bytes(file_bytes_max) +
+                                           ", which x-keepwell.image.max_size or --max-size allows"
+                                     : "cannot decompress " + path + ": " + tool_complaint(result));
 }
 
 std::string machine_platform() {

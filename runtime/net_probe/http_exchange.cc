@@ -1,10 +1,10 @@
 #include "runtime/net_probe/http_exchange.h"
 
-#include <re2/re2.h>
-
 #include <algorithm>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
+
+#include "runtime/net_probe/body_regex.h"
 
 namespace keepwell {
 
@@ -14,6 +14,12 @@ namespace {
 
 constexpr std::uint32_t kHeadBytesMax = 16 * 1024;
 constexpr std::size_t kUnparsedBytesMax = kHeadBytesMax + kNetBodyBytesMax;
+
+constexpr std::size_t kLocationBytesMax = 4096;
+
+bool is_redirect(int status) {
+  return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
+}
 
 bool is_default_port(const HttpCheck& check) {
   return check.port == (check.scheme == "https" ? 443 : 80);
@@ -64,7 +70,11 @@ std::string HttpExchange::request() const {
   if (!host) text += "Host: " + host_header(*check_) + "\r\n";
   if (!agent) text += "User-Agent: keepwell/" KEEPWELL_VERSION "\r\n";
   if (!accept) text += "Accept: */*\r\n";
-  return text + "Connection: close\r\n\r\n";
+  if (!check_->content.empty()) {
+    text += "Content-Type: application/json\r\nContent-Length: " +
+            std::to_string(check_->content.size()) + "\r\n";
+  }
+  return text + "Connection: close\r\n\r\n" + check_->content;
 }
 
 std::optional<NetVerdict> HttpExchange::receive(std::string_view bytes) {
@@ -108,7 +118,13 @@ NetVerdict HttpExchange::end() {
 
 // A wrong status is known before the body; a right one is enough where no body is asked for.
 std::optional<NetVerdict> HttpExchange::judge_head() const {
-  int status = static_cast<int>(parser_->response.get().result_int());
+  const auto& response = parser_->response.get();
+  int status = static_cast<int>(response.result_int());
+  if (check_->redirects_max > 0 && is_redirect(status)) {
+    auto location = response.find(http::field::location);
+    if (location != response.end() && location->value().size() <= kLocationBytesMax)
+      return NetVerdict{ProbeEnded::How::http_status, seen(), std::string(location->value())};
+  }
   bool wanted = std::any_of(
       check_->statuses.begin(), check_->statuses.end(),
       [&](const auto& range) { return status >= range.first && status <= range.second; });
@@ -118,12 +134,11 @@ std::optional<NetVerdict> HttpExchange::judge_head() const {
 }
 
 NetVerdict HttpExchange::judge_body() const {
-  re2::RE2 pattern(check_->body_regex, re2::RE2::Quiet);
   const std::string& body = parser_->response.get().body();
-  std::size_t length = std::min(body.size(), kNetBodyBytesMax);
-  if (re2::RE2::PartialMatch(re2::StringPiece(body.data(), length), pattern))
-    return {ProbeEnded::How::exited, seen()};
-  return {ProbeEnded::How::body, "the body does not match " + check_->body_regex + "; " + seen()};
+  const std::string_view looked_at(body.data(), std::min(body.size(), kNetBodyBytesMax));
+  if (body_matches(check_->body_regex, looked_at)) return {ProbeEnded::How::exited, seen(), {}};
+  return {
+      ProbeEnded::How::body, "the body does not match " + check_->body_regex + "; " + seen(), {}};
 }
 
 std::string HttpExchange::seen() const {
@@ -132,14 +147,6 @@ std::string HttpExchange::seen() const {
   if (!response.reason().empty()) text += " " + std::string(response.reason());
   if (!response.body().empty()) text += "\n" + response.body().substr(0, kNetBodyBytesMax);
   return text;
-}
-
-std::optional<std::string> body_regex_fault(const std::string& pattern) {
-  re2::RE2::Options options(re2::RE2::Quiet);
-  options.set_max_mem(1 << 20);
-  re2::RE2 compiled(pattern, options);
-  if (compiled.ok()) return std::nullopt;
-  return compiled.error();
 }
 
 }  // namespace keepwell

@@ -1,7 +1,8 @@
 // One HTTP/1.1 request and the judgement of its response, without a socket: request() is sent,
 // whatever arrives is fed in at any split, and the first verdict stands. Reads no more of a body
 // than kNetBodyBytesMax, so an endless one passes or fails by its head. The response is parsed by
-// Boost.Beast; the body is matched by RE2, whose time is linear in it.
+// Boost.Beast; the body is matched by RE2 (body_regex.h). A redirect is not judged but handed over,
+// where the check follows any: see NetVerdict::location.
 #pragma once
 
 #include <memory>
@@ -39,8 +40,5 @@ class HttpExchange {
   const HttpCheck* check_;
   std::unique_ptr<Parser> parser_;
 };
-
-// Whether PATTERN is one that body_regex can use; else RE2's reason. For the config's checks.
-std::optional<std::string> body_regex_fault(const std::string& pattern);
 
 }  // namespace keepwell

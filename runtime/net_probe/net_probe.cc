@@ -11,6 +11,7 @@
 #include "runtime/loop.h"
 #include "runtime/net_probe/grpc_exchange.h"
 #include "runtime/net_probe/http_exchange.h"
+#include "runtime/net_probe/redirect.h"
 #include "runtime/net_probe/tls_channel.h"
 #include "runtime/netns_socket.h"
 
@@ -22,10 +23,12 @@ struct Target {
   const std::string* host = nullptr;
   std::uint16_t port = 0;
   bool tls = false;
-  bool tls_verify = true;
-  std::string server_name;
-  const char* alpn = "";
+  TlsOptions options{};
 };
+
+const std::string& either(const std::string& first, const std::string& second) {
+  return first.empty() ? second : first;
+}
 
 Target target_of(const CheckSpec& check) {
   switch (check.kind) {
@@ -34,15 +37,17 @@ Target target_of(const CheckSpec& check) {
       return {&http.host,
               http.port,
               http.scheme == "https",
-              http.tls_verify,
-              http.tls_server_name.empty() ? http.host : http.tls_server_name,
-              "http/1.1"};
+              {either(http.tls_server_name, http.host), http.tls_verify, http.tls_ca, "http/1.1"}};
     }
-    case ProbeKind::grpc:
-      return {&check.grpc.host,      check.grpc.port, check.grpc.tls,
-              check.grpc.tls_verify, check.grpc.host, "h2"};
+    case ProbeKind::grpc: {
+      const GrpcCheck& grpc = check.grpc;
+      return {&grpc.host,
+              grpc.port,
+              grpc.tls,
+              {either(grpc.tls_server_name, grpc.host), grpc.tls_verify, grpc.tls_ca, "h2"}};
+    }
     case ProbeKind::tcp:
-      return {&check.tcp.host, check.tcp.port, false, true, "", ""};
+      return {&check.tcp.host, check.tcp.port};
     case ProbeKind::exec:
       break;
   }
@@ -74,6 +79,11 @@ std::optional<Address> address_of(std::string host, std::uint16_t port, bool sec
   }
   return std::nullopt;
 }
+
+// What a peer may send, or make us send, before it has answered. Far above any honest answer; it
+// bounds the work of one that floods us until the timeout.
+constexpr std::uint64_t kReceivedBytesMax = 1 << 20;
+constexpr std::size_t kUnsentBytesMax = 256 * 1024;
 
 bool says_nobody_listens(int error_number) {
   return error_number == ECONNREFUSED || error_number == EHOSTUNREACH ||
@@ -153,8 +163,8 @@ void NetProbe::ready(Ready state) {
 void NetProbe::connected() {
   Target target = target_of(*check_);
   if (target.tls) {
-    auto channel = TlsChannel::open(target.server_name, target.tls_verify, target.alpn);
-    if (!channel) return end({ProbeEnded::How::tls, channel.error().text});
+    auto channel = TlsChannel::open(target.options);
+    if (!channel) return end({ProbeEnded::How::tls, channel.error().text, {}});
     tls_ = std::move(*channel);
   }
   std::string first;
@@ -213,6 +223,8 @@ void NetProbe::read_some() {
   received_ += static_cast<std::uint64_t>(count);
   auto verdict = take({buffer, static_cast<std::size_t>(count)});
   if (verdict) return end(std::move(*verdict));
+  if (received_ > kReceivedBytesMax || unsent_.size() > kUnsentBytesMax)
+    return end({ProbeEnded::How::reset, "the peer sends without end and never answers", {}});
   if (!unsent_.empty()) flush();
 }
 
@@ -257,9 +269,26 @@ NetVerdict NetProbe::closed_by_peer() const {
           "the connection was closed before the expected text came; received: " + greeting_};
 }
 
+// To where a redirect leads, if the check allows it; the last answer is the one that is judged.
+void NetProbe::follow(const NetVerdict& verdict) {
+  Result<HttpCheck> next = redirected(check_->http, verdict.location);
+  if (!next)
+    return end({ProbeEnded::How::http_status, next.error().text + "; " + verdict.text, {}});
+  auto hop = std::make_unique<CheckSpec>(*check_);
+  hop->http = std::move(*next);
+  http_.reset();  // it refers to the check
+  tls_.reset();
+  hop_ = std::move(hop);
+  check_ = hop_.get();
+  connected_ = second_address_ = false;
+  unsent_.clear();
+  if (Status begun = connect(); !begun) end({ProbeEnded::How::our_fault, begun.error().text, {}});
+}
+
 void NetProbe::end(NetVerdict verdict) {
   watch_.stop();
   fd_.reset();
+  if (!verdict.location.empty()) return follow(verdict);
   later_.start_after(Duration(0), [this, verdict = std::move(verdict)]() mutable {
     OnEnded on_ended = std::move(on_ended_);
     on_ended(std::move(verdict));

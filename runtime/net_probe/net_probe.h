@@ -3,8 +3,9 @@
 // resolver is needed and nothing outside is asked. The socket is closed with a reset, so that
 // thousands of probes leave no TIME_WAIT behind.
 //
-// Bounded by construction: kNetBodyBytesMax of an answer, one connection per address of localhost;
-// time is the owner's (the Supervisor's timeout destroys the probe).
+// Bounded by construction: kNetBodyBytesMax of an answer, 1 MiB received in all, one connection per
+// address of localhost and per redirect (at most HttpCheck::redirects_max); time is the owner's
+// (the Supervisor's timeout destroys the probe).
 #pragma once
 
 #include <functional>
@@ -55,6 +56,7 @@ class NetProbe {
   std::optional<NetVerdict> take_plain(std::string_view bytes);
   NetVerdict closed_by_peer() const;
   void refused(int error_number);
+  void follow(const NetVerdict& verdict);
   void end(NetVerdict verdict);
 
   Loop* loop_;
@@ -69,6 +71,7 @@ class NetProbe {
   std::string unsent_;
   std::string greeting_;  // tcp
   std::uint64_t received_ = 0;
+  std::unique_ptr<const CheckSpec> hop_;  // after a redirect; check_ is then this
   std::unique_ptr<TlsChannel> tls_;
   std::unique_ptr<HttpExchange> http_;
   std::unique_ptr<GrpcExchange> grpc_;

@@ -10,6 +10,7 @@ namespace keepwell {
 struct NetVerdict {
   ProbeEnded::How how = ProbeEnded::How::exited;  // exited: it passed
   std::string text;                               // why it failed, or what was seen
+  std::string location{};  // where a redirect leads that the check may follow; empty: a verdict
 
   bool passed() const { return how == ProbeEnded::How::exited; }
 };

@@ -4,8 +4,10 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <sys/stat.h>
 
 #include <algorithm>
+#include <map>
 
 namespace keepwell {
 
@@ -25,18 +27,37 @@ std::string reason() {
   return text == nullptr ? "unknown TLS error" : text;
 }
 
-// Two contexts in all, made when first needed: reading the host's CA store takes milliseconds.
-SSL_CTX* context_for(bool verify) {
-  static std::unique_ptr<SSL_CTX, ContextFree> contexts[2];
-  auto& context = contexts[verify ? 1 : 0];
-  if (!context) {
-    context.reset(SSL_CTX_new(TLS_client_method()));
-    if (!context) return nullptr;
-    SSL_CTX_set_min_proto_version(context.get(), TLS1_2_VERSION);
-    SSL_CTX_set_session_cache_mode(context.get(), SSL_SESS_CACHE_OFF);
-    if (verify) SSL_CTX_set_default_verify_paths(context.get());
+struct Context {
+  std::unique_ptr<SSL_CTX, ContextFree> ssl;
+  std::int64_t changed = 0;  // of the CA file, as seen when it was read
+};
+
+std::int64_t change_time(const std::string& path) {
+  struct stat status {};
+  if (stat(path.c_str(), &status) != 0) return -1;
+  return status.st_mtim.tv_sec * 1'000'000'000 + status.st_mtim.tv_nsec;
+}
+
+// One context for each way to verify, made when first needed: reading the host's CA store takes
+// milliseconds. A CA file is read again when it has changed.
+Result<SSL_CTX*> context_for(bool verify, const std::string& ca_file) {
+  static std::map<std::string, Context> contexts;
+  const std::string key = !verify ? "" : ca_file.empty() ? "host" : ca_file;
+  const std::int64_t changed = verify && !ca_file.empty() ? change_time(ca_file) : 0;
+  Context& kept = contexts[key];
+  if (kept.ssl && kept.changed == changed) return kept.ssl.get();
+  std::unique_ptr<SSL_CTX, ContextFree> context(SSL_CTX_new(TLS_client_method()));
+  if (!context) return fail(Errc::os, "cannot set up TLS: " + reason());
+  SSL_CTX_set_min_proto_version(context.get(), TLS1_2_VERSION);
+  SSL_CTX_set_session_cache_mode(context.get(), SSL_SESS_CACHE_OFF);
+  if (verify && ca_file.empty()) SSL_CTX_set_default_verify_paths(context.get());
+  if (verify && !ca_file.empty() &&
+      SSL_CTX_load_verify_locations(context.get(), ca_file.c_str(), nullptr) != 1) {
+    return fail(Errc::invalid,
+                "cannot use tls.ca " + ca_file + ": " + reason() + "; name a readable PEM file");
   }
-  return context.get();
+  kept = {std::move(context), changed};
+  return kept.ssl.get();
 }
 
 bool is_address(const std::string& name) {
@@ -57,11 +78,14 @@ struct TlsChannel::State {
 TlsChannel::TlsChannel(std::unique_ptr<State> state) : state_(std::move(state)) {}
 TlsChannel::~TlsChannel() = default;
 
-Result<std::unique_ptr<TlsChannel>> TlsChannel::open(const std::string& server_name, bool verify,
-                                                     std::string_view alpn) {
-  SSL_CTX* context = context_for(verify);
+Result<std::unique_ptr<TlsChannel>> TlsChannel::open(const TlsOptions& options) {
+  const std::string& server_name = options.server_name;
+  const bool verify = options.verify;
+  const std::string& alpn = options.alpn;
+  Result<SSL_CTX*> context = context_for(verify, options.ca_file);
+  if (!context) return fail(context.error());
   auto state = std::make_unique<State>();
-  if (context != nullptr) state->ssl.reset(SSL_new(context));
+  state->ssl.reset(SSL_new(*context));
   if (!state->ssl) return fail(Errc::os, "cannot set up TLS: " + reason());
   SSL* ssl = state->ssl.get();
   state->in = BIO_new(BIO_s_mem());

@@ -11,13 +11,19 @@
 
 namespace keepwell {
 
+struct TlsOptions {
+  std::string server_name;  // sent as SNI, unless it is an address
+  // Whether the certificate must be issued for server_name and trusted by the host's CA store, or
+  // by ca_file (PEM) alone where that is given.
+  bool verify = true;
+  std::string ca_file;
+  std::string alpn;  // one protocol, or empty
+};
+
 class TlsChannel {
  public:
-  // Begins as a client. SERVER_NAME is sent as SNI and, with VERIFY, must be what a certificate
-  // that the host's CA store trusts was issued for (a name, or an IP address). ALPN is one protocol
-  // or empty.
-  static Result<std::unique_ptr<TlsChannel>> open(const std::string& server_name, bool verify,
-                                                  std::string_view alpn);
+  // Begins as a client. Fails where OPTIONS cannot be used (a ca_file that cannot be read).
+  static Result<std::unique_ptr<TlsChannel>> open(const TlsOptions& options);
   ~TlsChannel();
   TlsChannel(const TlsChannel&) = delete;
   TlsChannel& operator=(const TlsChannel&) = delete;

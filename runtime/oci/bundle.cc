@@ -128,13 +128,10 @@ json default_mounts(const ServiceSpec& spec) {
       mount("/sys", "sysfs", "sysfs", {"nosuid", "noexec", "nodev", access}),
       mount("/sys/fs/cgroup", "cgroup", "cgroup", {"nosuid", "noexec", "nodev", access}),
   });
-  if (spec.ipc_mode == "host") {
-    all.push_back(bind_mount("/dev/mqueue", "/dev/mqueue", {}));
-    all.push_back(bind_mount("/dev/shm", "/dev/shm", {}));
-    return all;
-  }
   all.push_back(mount("/dev/mqueue", "mqueue", "mqueue", {"nosuid", "noexec", "nodev"}));
-  if (spec.ipc_mode != "none")
+  if (spec.ipc_mode == "host")
+    all.push_back(bind_mount("/dev/shm", "/dev/shm", {}));
+  else if (spec.ipc_mode != "none")
     all.push_back(mount(
         "/dev/shm", "tmpfs", "shm",
         {"nosuid", "noexec", "nodev", "mode=1777", "size=" + std::to_string(spec.shm_bytes)}));

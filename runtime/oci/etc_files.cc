@@ -25,9 +25,19 @@ std::string host_file(const char* path) {
   return text.str();
 }
 
-// resolv.conf: the host's, with the service's own words in place of those of the same kind.
+// resolv.conf: the host's, with the service's own words in place of those of the same kind, in
+// docker's order.
 std::string resolver_text(const ServiceSpec& spec, const std::string& host) {
   std::string text;
+  auto add = [&text](const char* key, const std::vector<std::string>& words) {
+    if (words.empty()) return;
+    text += key;
+    for (const std::string& word : words) text += " " + word;
+    text += "\n";
+  };
+  // A single dot means none.
+  if (spec.dns_search != std::vector<std::string>{"."}) add("search", spec.dns_search);
+  for (const std::string& server : spec.dns) add("nameserver", {server});
   std::istringstream lines(host);
   for (std::string line; std::getline(lines, line);) {
     std::istringstream words(line);
@@ -38,15 +48,6 @@ std::string resolver_text(const ServiceSpec& spec, const std::string& host) {
                     (key == "options" && !spec.dns_opt.empty());
     if (!replaced) text += line + "\n";
   }
-  for (const std::string& server : spec.dns) text += "nameserver " + server + "\n";
-  auto add = [&text](const char* key, const std::vector<std::string>& words) {
-    if (words.empty()) return;
-    text += key;
-    for (const std::string& word : words) text += " " + word;
-    text += "\n";
-  };
-  // A single dot means none.
-  if (spec.dns_search != std::vector<std::string>{"."}) add("search", spec.dns_search);
   add("options", spec.dns_opt);
   return text;
 }

@@ -1,8 +1,9 @@
 // The root file system of a container: the tree that the file names, read-only, under a writable
 // layer of the container's own (overlayfs). The layer is kept while the container exists, over
 // restarts too, and is new when it is recreated. A read-only container has none: what the runtime
-// needs to make mount points in is beside the mount point, and new with each start. Where no overlay can be made (the data directory
-// is itself on one, or the kernel has none) the caller copies the tree instead.
+// needs to make mount points in is beside the mount point, and new with each start. Where no
+// overlay can be made (the data directory is itself on one, or the kernel has none) the caller
+// copies the tree instead.
 #pragma once
 
 #include <string>

@@ -33,16 +33,8 @@ def rss_kb(pid):
     return int(re.search(r"VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text())[1])
 
 
-def cgroups(kw, ids):
-    top = pathlib.Path("/sys/fs/cgroup")
-    count = 0
-    for root in (*top.glob("keepwell-*"), *top.glob("*/keepwell-*")):
-        for container in ids:
-            try:
-                count += 1 + sum(1 for child in (root / container).iterdir() if child.is_dir())
-            except OSError:
-                pass
-    return count
+def cgroups(kw):
+    return sum(len(directories) for root in kw.cgroups() for _, directories, _ in os.walk(root))
 
 
 def keys(ids):
@@ -53,7 +45,7 @@ def keys(ids):
     return sum(1 for line in text.splitlines() for container in ids if container in line)
 
 
-def look(kw, pids, ids):
+def look(kw, pids):
     found = {}
     for name, pid in pids.items():
         found[f"{name} descriptors"] = len(os.listdir(f"/proc/{pid}/fd"))
@@ -64,12 +56,12 @@ def look(kw, pids, ids):
 
 
 def measure(kw, pids, ids):
-    lowest = look(kw, pids, ids)
+    lowest = look(kw, pids)
     for _ in range(40):
         time.sleep(0.1)
-        for name, value in look(kw, pids, ids).items():
+        for name, value in look(kw, pids).items():
             lowest[name] = min(lowest[name], value)
-    lowest["cgroups"] = cgroups(kw, ids)
+    lowest["cgroups"] = cgroups(kw)
     lowest["keys"] = keys(ids)
     for name, pid in pids.items():
         lowest[f"{name} RSS KiB"] = rss_kb(pid)
@@ -91,6 +83,8 @@ def main():
         def probes():
             return sum(value for series, value in kw.metrics().items() if series.startswith("keepwell_probes_total"))
         e2e.wait_until("all run", lambda: sum(row["State"] == "running" for row in kw.ps()) == options.containers, 600, 2)
+        e2e.wait_until("all are probed", lambda: sum(value > 0 for series, value in kw.metrics().items()
+                                                     if series.startswith("keepwell_probes_total")) == options.containers, 600, 2)
         pids = {"keeper": kw.keeper_pid(), "agent": kw.agent_pid(), "logger": kw.logger_pid()}
         ids = [kw.inspect(name)["Id"] for name in services]
         began = time.monotonic()

@@ -10,6 +10,7 @@ depend on the machine."""
 
 import argparse
 import collections
+import http.client
 import json
 import os
 import pathlib
@@ -156,13 +157,19 @@ class Chaos(unittest.TestCase):
             e2e.wait_until("a logger", lambda: kw.logger_pid() not in (None, pids["logger"]), 20, 0.005)
         else:
             e2e.wait_until("the API answers", lambda: chaos_load.answers(kw.run_dir / "keepwell.sock"), 20, 0.005)
-            e2e.wait_until("all is adopted", lambda: kw.get("/readyz")[0] == 200, 20, 0.005)
+            e2e.wait_until("all is adopted", lambda: self.ready(kw), 20, 0.005)
         took = time.monotonic() - begun
         if target in ("keeper", "all"):
             self.windows.add(begun_up, chaos_load.uptime())
         if target == "all":
             self.nobody.add(begun_up, chaos_load.uptime())
         return took
+
+    def ready(self, kw):
+        try:
+            return kw.get("/readyz")[0] == 200
+        except (OSError, http.client.HTTPException):
+            return False
 
     # ---- the reckoning
 

@@ -102,6 +102,11 @@ class Files(unittest.TestCase):
                 self.assertIn(word, done.err)
             self.assertFalse(kw.data_dir.exists())
 
+    @staticmethod
+    def make_huge(kw):
+        (kw.dir / "huge").touch()
+        os.truncate(kw.dir / "huge", 1 << 40)
+
     def test_bad_input(self):
         def service(**keys):
             return {"services": {"web": {"x-keepwell": {"rootfs": "/srv"}, "command": ["x"], **keys}}}
@@ -110,7 +115,7 @@ class Files(unittest.TestCase):
         self.refused(service(volumes=["./link:/x"]), "is a symbolic link to /", setup=lambda kw: (kw.dir / "link").symlink_to("/"))
         self.refused(service(env_file="fifo"), "not a regular file", setup=lambda kw: os.mkfifo(kw.dir / "fifo"))
         self.refused({**service(secrets=["s"]), "secrets": {"s": {"file": "huge"}}}, "KB large",
-                     setup=lambda kw: os.truncate((kw.dir / "huge").open("w").fileno(), 1 << 40))
+                     setup=self.make_huge)
         self.refused(service(devices=["/dev/no-such-device"]), "does not exist on this host")
         self.refused(service(volumes=[{"type": "bind", "source": "./none", "target": "/x", "bind": {"create_host_path": False}}]), "does not exist")
         self.refused(service(mem_limit="1m"), "is too small")
@@ -141,8 +146,6 @@ class Limits(unittest.TestCase):
             self.assertEqual(len(oom), 1)
             last = kw.inspect("web")["Keepwell"]["LastRestart"]
             self.assertEqual(last["Reason"], "oom")
-            restart = [e for e in kw.events() if e["Action"] == "restart"]
-            self.assertEqual(restart[-1]["Actor"]["Attributes"]["reason"], "oom")
             self.assertEqual(kw.metrics()['keepwell_service_restarts_total{service="web",reason="oom"}'], 1)
 
     def test_oom_killed_is_in_inspect(self):
@@ -171,6 +174,9 @@ class Limits(unittest.TestCase):
                 self.assertEqual(stats["memory_stats"]["limit"], 64 << 20)
             else:
                 self.assertNotIn('keepwell_service_memory_limit_bytes{service="web"}', metrics)
+            top = kw.ok("top", "--usage")
+            self.assertRegex(top, r"NAME +CPU +MEMORY +LIMIT +PIDS +OOM KILLS +PRESSURE")
+            self.assertRegex(top, r"e2e-web-1 +\d+\.\d% +\d+\.\d.iB +\d+\.\d.iB +\d+ +0 +\d")
             if pathlib.Path("/proc/pressure/cpu").exists():
                 self.assertIn('keepwell_service_pressure_seconds_total{service="web",resource="cpu"}', metrics)
                 self.assertIn("cpu", stats["Keepwell"]["Pressure"])
@@ -196,19 +202,18 @@ class Hooks(unittest.TestCase):
             kw.write({"services": {
                 "web": e2e.busybox("trap 'echo stopped >>/out/order; exit 0' TERM; while :; do sleep 0.1; done", volumes=["./out:/out"], stop_grace_period="10s",
                                    post_start=[{"command": ["sh", "-c", "echo started $$A >>/out/order"], "environment": {"A": "b"}},
-                                               {"command": ["sh", "-c", "id -u >>/out/order"], "user": "12"}],
+                                               {"command": ["sh", "-c", "id -u >/out/user"], "user": "12"}],
                                    pre_stop=[{"command": ["sh", "-c", "echo stopping >>/out/order"]}]),
                 "bad": e2e.busybox(SLEEP, post_start=[{"command": ["sh", "-c", "echo no; exit 3"]}])}})
             (kw.dir / "out").chmod(0o777)
             kw.start()
             order = kw.dir / "out/order"
-            e2e.wait_until("both hooks ran", lambda: order.exists() and order.read_text().count("\n") >= 1, 20)
+            e2e.wait_until("both hooks ran", lambda: (kw.dir / "out/user").exists() and (kw.dir / "out/user").read_text() == "12\n", 20)
             kw.wait_state("bad", "exited")
             e2e.wait_until("it says so", lambda: "cannot run hook sh in e2e-bad-1: it ended with 3: no; it is stopped" in kw.log_text(), 5)
             kw.ok("stop", "web")
             lines = order.read_text().split()
-            self.assertEqual(lines[:2], ["started", "b"])
-            self.assertEqual(lines[-2:], ["stopping", "stopped"])
+            self.assertEqual(lines, ["started", "b", "stopping", "stopped"])
 
 
 if __name__ == "__main__":

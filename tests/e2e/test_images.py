@@ -2,6 +2,7 @@
 """Images: loaded with the real skopeo and umoci from archives and layouts made here, run, listed, removed; and what
 is wrong with an image is said, with nothing half-made left and nothing outside the data directory touched."""
 
+import gzip
 import json
 import os
 import pathlib
@@ -95,6 +96,10 @@ class Images(unittest.TestCase):
         self.assertEqual(kept["config"]["Healthcheck"], CHECK)
         # A second time nothing is fetched.
         self.assertNotIn("fetching", self.load(path).err)
+        packed = self.dir / "image.tar.gz"
+        packed.write_bytes(gzip.compress(path.read_bytes(), 1))
+        self.assertIn("Loaded image: quay.io/me/test:2", self.load(packed).out)
+        self.assertEqual(self.store(), [image_id[7:]])
 
     def test_layers_are_applied_in_their_order(self):
         _, image_id = path_and_id = self.archive(

@@ -4,8 +4,8 @@
 #include <string>
 #include <string_view>
 
-#include "runtime/tar.h"
 #include "config/check.h"
+#include "runtime/tar.h"
 
 using namespace keepwell;
 

@@ -1,6 +1,6 @@
-// Any text as an image's config: no crash, and what is accepted keeps its promises (absolute paths, a
-// signal's own spelling, no NUL in what becomes an argument), and merges under a service.
-// Links: config
+// Any text as an image's config: no crash, and what is accepted keeps its promises (absolute paths,
+// a signal's own spelling, no NUL in what becomes an argument), and merges under a service. Links:
+// config
 #include <cstdint>
 #include <string>
 

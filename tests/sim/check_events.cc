@@ -98,7 +98,10 @@ void Checkers::check_told_all(const ContainerStatus& container) {
 
 // A stop whose signal could not be delivered does not wait its whole grace for nothing.
 void Checkers::check_undelivered(const Step& step, const ContainerStatus& after) {
-  if (std::holds_alternative<Configure>(step.input)) told_[after.id].health.clear();
+  // Back to starting (which is not told) by a reload, or by another check.
+  if (std::holds_alternative<Configure>(step.input) || after.health == Health::starting) {
+    told_[after.id].health.clear();
+  }
   if (step.failed == nullptr || step.failed->container != ContainerRef{after.id, after.run}) return;
   const bool stopping =
       after.state == ServiceState::stopping || after.state == ServiceState::restarting;

@@ -95,9 +95,14 @@ void Checkers::check_counted(const Step& step, const ContainerStatus& after,
       const Instant until = last_stall_->from + last_stall_->length;
       const Duration unwatched =
           std::min(until, *probe.kill_asked) - std::max(last_stall_->from, from);
-      if (unwatched > kLateTimeout && *probe.kill_asked - from - unwatched < allowed - kLateTimeout)
+      // One that was over before the timeout has taken nothing from the probe.
+      if (until > due && unwatched > kLateTimeout &&
+          *probe.kill_asked - from - unwatched < allowed - kLateTimeout)
         complain(after, "a probe was killed for a time in which nobody looked, and counted");
     }
+  }
+  if (last_suspend_ && probe.ordered < *last_suspend_) {
+    complain(after, "a result that was in flight during a suspend was counted");
   }
   // By then its timeout, or the guard of its start, was overdue by more than we may forgive us.
   const Duration enough =
@@ -159,20 +164,21 @@ void Checkers::check_probing(const Step& step, const ContainerStatus& after) {
           return start != nullptr && start->order.container.id == after.id &&
                  start->order.check->name == check.spec->name;
         });
-    const bool by_hand = step.command != nullptr && step.command->kind == Command::Kind::probe_now;
-    if (started_now && (!probing || (check.paused_by_hand && !by_hand))) {
+    const bool held = check.paused_by_hand || gated(after, check);
+    // The result that passes a startup check comes before the gate that it opens.
+    const bool by_hand = by_hand_.contains({after.id, check.spec->name});
+    if (started_now && (!probing || (held && !by_hand))) {
       complain(after, "a probe was started where none may be");
     }
-    if (!probing || check.paused_by_hand) {
+    if (started_now) by_hand_.erase({after.id, check.spec->name});
+    if (!probing || held) {
       // A restored plan stands until its container has been adopted.
       if (check.next_probe && !unanswered_.contains(after.id)) {
         complain(after, "a probe is planned where none may be");
       }
       continue;
     }
-    if (!started_now && in_flight == probes.end() && !check.next_probe) {
-      complain(after, check.spec->name + " is neither in flight nor planned");
-    }
+    if (!started_now && in_flight == probes.end() && !check.next_probe) unplanned_++;
     const Duration most =
         std::max({check.spec->interval, check.spec->start_interval, check.spec->initial_delay});
     if (check.next_probe && *check.next_probe - step.now.mono > most) {
@@ -186,6 +192,48 @@ void Checkers::check_probing(const Step& step, const ContainerStatus& after) {
   }
 }
 
+bool Checkers::gated(const ContainerStatus& container, const CheckStatus& check) {
+  if (check.spec->role == CheckRole::startup) return check.status == Health::healthy;
+  return std::any_of(container.checks.begin(), container.checks.end(), [](const auto& each) {
+    return each.spec->role == CheckRole::startup && each.status != Health::healthy &&
+           !each.paused_by_hand;
+  });
+}
+
+// By what was seen before this step: what a dependency excuses.
+bool Checkers::excused(const ServiceSpec& spec) const {
+  return std::any_of(spec.depends_on.begin(), spec.depends_on.end(), [this](const auto& each) {
+    if (!each.excuses) return false;
+    bool any = false;
+    bool well = false;
+    for (const auto& [id, seen] : seen_) {
+      if (seen.service != each.service) continue;
+      any = true;
+      const bool job = each.condition == DependencyCondition::completed_successfully;
+      well = well || (job ? seen.done_well : seen.runs_well);
+    }
+    return any && !well;
+  });
+}
+
+// A hook is run only for a check that is unhealthy and acts.
+void Checkers::check_hooks(const Step& step) {
+  for (const Action& action : step.actions) {
+    const auto* hook = std::get_if<RunHook>(&action);
+    if (hook == nullptr) continue;
+    bool cause = false;
+    for (const ContainerStatus* each : step.supervisor.containers()) {
+      for (const CheckStatus& check : each->checks) {
+        const bool role =
+            check.spec->role == CheckRole::live || check.spec->role == CheckRole::startup;
+        cause = cause || (role && check.status == Health::unhealthy && !check.spec->observe &&
+                          hook->order.input.find(each->id) != std::string::npos);
+      }
+    }
+    if (!cause) complain("hook " + hook->order.name + " was run for nothing");
+  }
+}
+
 // What unhealthy does, worked out again.
 void Checkers::check_action(const Step& step, const ContainerStatus& after, const Seen& before,
                             const CheckStatus& check) {
@@ -194,6 +242,32 @@ void Checkers::check_action(const Step& step, const ContainerStatus& after, cons
   const Ledger& ledger = ledgers_[after.id];
   OnUnhealthy action =
       check.status == Health::unhealthy ? check.spec->on_unhealthy : OnUnhealthy::none;
+  const bool role_acts =
+      check.spec->role == CheckRole::live || check.spec->role == CheckRole::startup;
+  if (check.status == Health::unhealthy && role_acts && !step.supervisor.shutting_down()) {
+    int& excused_at = ledgers_[after.id].checks[check.spec->name].excused_at;
+    if (check.failing_streak < excused_at) excused_at = 0;
+    if (excused(*after.spec)) excused_at = check.failing_streak;
+    const bool held_back =
+        excused_at > 0 &&
+        (excused(*after.spec) || check.failing_streak - excused_at < check.spec->retries);
+    const bool hooks = std::any_of(
+        check.spec->actions.begin(), check.spec->actions.end(),
+        [](const ActionSpec& each) { return each.first && each.kind == ActionKind::hook; });
+    const bool waits = hooks && !check.spec->observe && !check.actions_done;
+    if (held_back) {
+      action = OnUnhealthy::none;
+    } else if (waits && after.state == ServiceState::running) {
+      const bool runs = !step.engine.hooks().empty() ||
+                        std::any_of(step.actions.begin(), step.actions.end(), [](const auto& each) {
+                          return std::holds_alternative<RunHook>(each);
+                        });
+      if (!runs) complain(after, check.spec->name + " waits for a hook that does not run");
+      action = OnUnhealthy::none;
+    }
+  } else {
+    ledgers_[after.id].checks[check.spec->name].excused_at = 0;
+  }
   if (check.spec->observe || step.supervisor.shutting_down()) action = OnUnhealthy::none;
   if (check.spec->role == CheckRole::ready || check.spec->role == CheckRole::info) {
     action = OnUnhealthy::none;

@@ -46,6 +46,10 @@ Checkers::Seen Checkers::see(const ContainerStatus& container) {
           .stopped_by_hand = container.stopped_by_hand,
           .start_at_next_run = container.start_at_next_run,
           .events_told = container.events_told,
+          .runs_well = container.state == ServiceState::running &&
+                       (container.health == Health::none || container.health == Health::healthy),
+          .done_well = container.state == ServiceState::exited && container.exit_known &&
+                       container.exit_code == 0 && container.error.empty(),
           .service = container.spec->name};
 }
 
@@ -53,6 +57,10 @@ void Checkers::after_restore(const std::vector<Action>& actions, const Superviso
   seen_.clear();
   unanswered_.clear();
   pausing_.clear();
+  by_hand_.clear();
+  for (auto& [id, ledger] : ledgers_) {
+    for (auto& [name, check] : ledger.checks) check.excused_at = 0;
+  }
   for (const ContainerStatus* container : supervisor.containers()) {
     seen_[container->id] = see(*container);
   }
@@ -92,10 +100,20 @@ void Checkers::after_step(const Input& input, const std::vector<Action>& actions
     if (const auto* start = std::get_if<StartContainer>(&action)) check_start(step, *start);
     if (const auto* signal = std::get_if<SignalContainer>(&action)) check_stop_order(step, *signal);
   }
+  check_hooks(step);
   std::map<std::string, Seen> seen;
+  unplanned_ = 0;
   for (const ContainerStatus* container : supervisor.containers()) {
     check_container(step, *container);
     seen.emplace(container->id, see(*container));
+  }
+  if (unplanned_ > supervisor.probes_waiting()) {
+    complain("a check is neither in flight nor planned nor waiting");
+  }
+  const auto& project = supervisor.project();
+  if (project &&
+      supervisor.probes_in_flight() > static_cast<std::size_t>(project->probes_at_once)) {
+    complain("more probes at once than probes_at_once");
   }
   seen_ = std::move(seen);
 }
@@ -146,9 +164,16 @@ void Checkers::note_command(const Step& step) {
       ledger.stop_asked = true;
       return;
     }
+    case Command::Kind::probe_now: {
+      const ContainerStatus* target = step.supervisor.find(command.container);
+      if (target == nullptr) return;
+      for (const CheckStatus& check : target->checks) {
+        by_hand_.emplace(target->id, check.spec->name);
+      }
+      return;
+    }
     case Command::Kind::pause:
     case Command::Kind::unpause:
-    case Command::Kind::probe_now:
     case Command::Kind::pause_check:
     case Command::Kind::resume_check:
       return;
@@ -188,6 +213,7 @@ void Checkers::check_container(const Step& step, const ContainerStatus& after) {
     ledger.restart_times_unsure = !ledger.restart_times.empty();
     ledger.restart_times.clear();
   }
+  if (ledger.spec && ledger.spec->depends_on != after.spec->depends_on) ledger.follow_unsure = true;
   ledger.spec = after.spec;
   if (before != nullptr && live(before->state) && !live(after.state)) {
     ledger.spec_at_end = after.spec;
@@ -282,12 +308,13 @@ void Checkers::check_backoff(const Step& step, const ContainerStatus& after, con
   Ledger& ledger = ledgers_[after.id];
   const RestartSpec& restart = after.spec->restart;
   if (ledger.stop_asked) complain(after, "is to be restarted although a stop was asked");
-  if (restart.policy == RestartPolicy::on_failure && restart.max_attempts > 0 &&
+  const bool counts = !excused(*after.spec);
+  if (counts && restart.policy == RestartPolicy::on_failure && restart.max_attempts > 0 &&
       ledger.restarts >= restart.max_attempts && before.state != ServiceState::restarting) {
     complain(after, "is restarted more often than on-failure allows");
   }
-  ledger.restarts++;
-  if (restart.limit_count > 0) {
+  if (counts) ledger.restarts++;
+  if (counts && restart.limit_count > 0) {
     ledger.restart_times.push_back(step.now.mono);
     const auto inside =
         std::count_if(ledger.restart_times.begin(), ledger.restart_times.end(), [&](Instant at) {
@@ -392,10 +419,26 @@ void Checkers::all_well(const Supervisor& supervisor, const FakeEngine& engine) 
   }
   for (const ContainerStatus* container : supervisor.containers()) {
     check_well(supervisor, engine, *container);
+    check_followed(supervisor, *container);
   }
   for (const auto& [id, host] : engine.hosts()) {
     if (host.phase == FakeEngine::Host::Phase::running && supervisor.find(id) == nullptr) {
       complain("a process of " + id.substr(0, 6) + " runs, and nobody knows it");
+    }
+  }
+}
+
+// Who follows restarts was started after the last start of whom it follows.
+void Checkers::check_followed(const Supervisor& supervisor, const ContainerStatus& container) {
+  if (container.state != ServiceState::running || ledgers_[container.id].follow_unsure) return;
+  for (const Dependency& dependency : container.spec->depends_on) {
+    if (!dependency.restart) continue;
+    for (const ContainerStatus* other : supervisor.containers()) {
+      if (other->spec->name != dependency.service || other->state != ServiceState::running)
+        continue;
+      if (other->started_mono > container.started_mono) {
+        complain(container, "has not followed the restart of " + other->name);
+      }
     }
   }
 }

@@ -28,12 +28,14 @@ struct Ledger {
   bool restart_times_unsure = false;               // the limit was changed under them
   std::shared_ptr<const ServiceSpec> spec_at_end;  // what decided about its last end
   std::shared_ptr<const ServiceSpec> spec;         // as last seen
+  bool follow_unsure = false;                      // a reload has changed whom it follows
   struct Check {
     std::uint64_t counted = 0;  // probes_total as last seen
     std::vector<ModelResult> history;
     Beginning beginning;
     CheckSpec spec;          // as last seen
     bool untracked = false;  // a reload has left a state that no history has; until the next pass
+    int excused_at = 0;      // the streak up to which a dependency is to blame
   };
   std::map<std::string, Check> checks;
 };
@@ -63,6 +65,9 @@ class Checkers {
   // A new agent has begun, with records of which these are behind the times.
   void restored(const std::set<std::string>& torn);
 
+  // The machine was suspended: what is in flight at AT does not count.
+  void suspended(Instant at) { last_suspend_ = at; }
+
   // All is well now: what should run does, and nobody waits.
   void all_well(const Supervisor& supervisor, const FakeEngine& engine);
 
@@ -81,6 +86,8 @@ class Checkers {
     bool stopped_by_hand = false;
     bool start_at_next_run = false;
     std::uint64_t events_told = 0;
+    bool runs_well = false;  // nobody can blame it
+    bool done_well = false;  // the same of a job
     std::string service;
   };
   struct Told {
@@ -123,6 +130,10 @@ class Checkers {
                      Ledger::Check& ledger);
   void check_uncounted(const Step& step, const ContainerStatus& after, const Seen& before);
   void check_probing(const Step& step, const ContainerStatus& after);
+  void check_hooks(const Step& step);
+  void check_followed(const Supervisor& supervisor, const ContainerStatus& container);
+  bool excused(const ServiceSpec& spec) const;
+  static bool gated(const ContainerStatus& container, const CheckStatus& check);
   void check_action(const Step& step, const ContainerStatus& after, const Seen& before,
                     const CheckStatus& check);
   void check_start(const Step& step, const StartContainer& start);
@@ -143,6 +154,9 @@ class Checkers {
     Duration length{0};
   };
   std::optional<Stall> last_stall_;
+  std::optional<Instant> last_suspend_;
+  std::set<std::pair<std::string, std::string>> by_hand_;  // probes that were asked for: id, check
+  std::size_t unplanned_ = 0;  // checks that are neither in flight nor planned, in this step
 };
 
 }  // namespace keepwell

@@ -91,6 +91,7 @@ std::optional<EngineEvent> FakeEngine::deliver(EngineEvent event) {
     if (probe == probes_.end()) return std::nullopt;
     probe->second.entered = now_.mono;
   }
+  if (const auto* hook = std::get_if<HookEnded>(&event)) hooks_.erase(hook->hook);
   if (const auto* started = std::get_if<ProbeStarted>(&event)) {
     const auto probe = probes_.find(started->probe);
     if (probe == probes_.end()) return std::nullopt;
@@ -482,11 +483,34 @@ void FakeEngine::kill_probe(ProbeId id) {
                std::move(end));
 }
 
+// ---- hooks
+
+void FakeEngine::run_hook(const HookOrder& order) {
+  if (hooks_.contains(order.id)) complain_("a hook id was used twice");
+  HookEnded ended{.hook = order.id, .code = 0, .error = {}};
+  Duration length = random_.between(milliseconds(1), milliseconds(500));
+  if (random_.chance(faults_.hook_fails)) {
+    ended.code = random_.chance(0.5) ? 1 : 127;
+    ended.error = "it exited with 1";
+  }
+  if (random_.chance(faults_.hook_hangs)) {
+    length = order.timeout;
+    ended.code = 137;
+    ended.error = "it took too long and was killed";
+  }
+  hooks_[order.id] = now_.mono + order.timeout + seconds(5);
+  Happening report;
+  report.kind = Kind::report;
+  report.event.emplace_back(std::move(ended));
+  happen(std::move(report), length);
+}
+
 // ---- deaths
 
 void FakeEngine::agent_died() {
   epoch_++;
   probes_.clear();
+  hooks_.clear();
   for (auto& [id, host] : hosts_) {
     host.asked = false;
     host.adopted = false;

@@ -73,6 +73,8 @@ class FakeEngine final : public Engine {
   const Host* host(const std::string& id) const;
   const std::map<std::string, Host>& hosts() const { return hosts_; }
   const std::map<ProbeId, Probe>& probes() const { return probes_; }
+  // Hooks that run, with the time by which their end must have been told.
+  const std::map<HookId, Instant>& hooks() const { return hooks_; }
 
   // ---- Engine
   void start(const StartOrder& order) override;
@@ -84,6 +86,7 @@ class FakeEngine final : public Engine {
   void remove(const std::string& id) override;
   void start_probe(const ProbeOrder& order) override;
   void kill_probe(ProbeId probe) override;
+  void run_hook(const HookOrder& order) override;
 
  private:
   enum class Kind { come_up, exit, freeze, thaw, probe_enters, probe_starts, probe_ends, report };
@@ -130,6 +133,7 @@ class FakeEngine final : public Engine {
   std::map<std::string, Host> hosts_;
   std::map<ProbeId, Probe> probes_;
   Probe ended_probe_;
+  std::map<HookId, Instant> hooks_;
   std::priority_queue<Happening> timeline_;
   std::uint64_t epoch_ = 0;
   std::uint64_t last_life_ = 0;

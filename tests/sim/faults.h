@@ -25,6 +25,9 @@ struct Faults {
   double probe_orphans = 0;         // zombies of the last one are found
   double probe_ends_as_killed = 0;  // it ends by itself while the kill is on its way
 
+  double hook_fails = 0;
+  double hook_hangs = 0;
+
   // Of the engine and the machine.
   double our_fault = 0;
   double slow_kill = 0;  // an uninterruptible sleep: longer than kKillPatience
@@ -37,6 +40,7 @@ struct Faults {
   double keeper_deaths = 0;
   double torn_records = 0;  // chance, per death, that the newest record of some container is lost
   double stalls = 0;
+  double suspends = 0;
   double wall_steps = 0;
   double commands = 0;
   double reloads = 0;
@@ -62,6 +66,8 @@ struct Faults {
     pick(faults.probe_stopped, 0.05);
     pick(faults.probe_orphans, 0.3);
     pick(faults.probe_ends_as_killed, 0.5);
+    pick(faults.hook_fails, 0.5);
+    pick(faults.hook_hangs, 0.3);
     pick(faults.our_fault, 0.3);
     pick(faults.slow_kill, 0.2);
     pick(faults.pause_fails, 0.3);
@@ -71,6 +77,7 @@ struct Faults {
     pick(faults.keeper_deaths, 10);
     pick(faults.torn_records, 0.5);
     pick(faults.stalls, 10);
+    pick(faults.suspends, 10);
     pick(faults.wall_steps, 10);
     pick(faults.commands, 120);
     pick(faults.reloads, 20);

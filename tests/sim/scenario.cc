@@ -14,6 +14,20 @@ T one_of(Random& random, const std::array<T, N>& all) {
   return all[static_cast<std::size_t>(random.between(0, static_cast<int>(N) - 1))];
 }
 
+std::vector<ActionSpec> make_actions(Random& random) {
+  std::vector<ActionSpec> actions;
+  while (random.chance(0.3)) {
+    ActionSpec action;
+    action.kind = random.chance(0.7) ? ActionKind::hook : ActionKind::webhook;
+    action.name = "a" + std::to_string(actions.size());
+    action.first = actions.empty() || actions.back().first ? random.chance(0.7) : false;
+    action.hook.command = {"hook"};
+    action.hook.timeout = random.between(milliseconds(100), seconds(20));
+    actions.push_back(std::move(action));
+  }
+  return actions;
+}
+
 CheckSpec make_check(Random& random, const std::string& name) {
   CheckSpec check;
   check.name = name;
@@ -32,6 +46,7 @@ CheckSpec make_check(Random& random, const std::string& name) {
   if (random.chance(0.1)) check.initial_delay = random.between(milliseconds(1), seconds(10));
   if (random.chance(0.2)) check.jitter = random.share();
   check.observe = random.chance(0.1);
+  check.actions = make_actions(random);
   if (name != kHealthcheckName) {
     check.role = one_of(
         random, std::array{CheckRole::startup, CheckRole::live, CheckRole::ready, CheckRole::info});
@@ -69,6 +84,7 @@ ServiceSpec make_service(Random& random, int number, const std::vector<ServiceSp
   if (!job && random.chance(0.8)) service.checks.push_back(make_check(random, kHealthcheckName));
   if (!job && random.chance(0.3)) service.checks.push_back(make_check(random, "second"));
   if (!job && random.chance(0.1)) service.checks.push_back(make_check(random, "third"));
+  if (!job && random.chance(0.1)) service.checks.push_back(make_check(random, "fourth"));
   if (!job && random.chance(0.2)) service.scale = 2;
   for (const ServiceSpec& other : earlier) {
     if (!random.chance(0.3)) continue;
@@ -76,6 +92,7 @@ ServiceSpec make_service(Random& random, int number, const std::vector<ServiceSp
     dependency.service = other.name;
     dependency.required = !random.chance(0.2);
     dependency.restart = random.chance(0.2);
+    dependency.excuses = random.chance(0.2);
     if (other.name.starts_with("job")) {
       dependency.condition = DependencyCondition::completed_successfully;
     } else if (!other.checks.empty() && random.chance(0.5)) {
@@ -91,6 +108,7 @@ ServiceSpec make_service(Random& random, int number, const std::vector<ServiceSp
 ProjectSpec make_project(Random& random) {
   ProjectSpec project;
   project.name = "sim";
+  if (random.chance(0.2)) project.probes_at_once = random.between(2, 8);
   const int services = random.between(1, 7);
   for (int number = 1; number <= services; ++number) {
     project.services.push_back(make_service(random, number, project.services));

@@ -131,7 +131,8 @@ void SimWorld::step() {
 
 void SimWorld::plan_next_world_event() {
   const double per_hour = faults_.agent_deaths + faults_.keeper_deaths + faults_.stalls +
-                          faults_.wall_steps + faults_.commands + faults_.reloads;
+                          faults_.suspends + faults_.wall_steps + faults_.commands +
+                          faults_.reloads;
   next_world_event_.reset();
   if (per_hour <= 0 || healing_) return;
   const auto mean = static_cast<double>(Duration(hours(1)).count()) / per_hour;
@@ -140,8 +141,9 @@ void SimWorld::plan_next_world_event() {
 }
 
 void SimWorld::world_event() {
-  double pick = random_.share() * (faults_.agent_deaths + faults_.keeper_deaths + faults_.stalls +
-                                   faults_.wall_steps + faults_.commands + faults_.reloads);
+  double pick = random_.share() *
+                (faults_.agent_deaths + faults_.keeper_deaths + faults_.stalls + faults_.suspends +
+                 faults_.wall_steps + faults_.commands + faults_.reloads);
   plan_next_world_event();
   const auto is = [&](double rate) { return (pick -= rate) < 0; };
   if (is(faults_.agent_deaths)) {
@@ -153,6 +155,11 @@ void SimWorld::world_event() {
     checkers_.stalled(now_.mono, length);
     if (options_.trace) std::printf("%s a stall\n", stamp(now_).c_str());
     pass_time(length);
+  } else if (is(faults_.suspends)) {
+    now_.wall += random_.between(seconds(1), hours(10));
+    engine_.set_now(now_);
+    checkers_.suspended(now_.mono);
+    deliver(Suspended{});
   } else if (is(faults_.wall_steps)) {
     now_.wall += random_.between(-hours(30), hours(30));
     engine_.set_now(now_);
@@ -232,6 +239,8 @@ void SimWorld::perform(const Action& action) {
     engine_.start_probe(probe->order);
   } else if (const auto* end = std::get_if<KillProbe>(&action)) {
     engine_.kill_probe(end->probe);
+  } else if (const auto* hook = std::get_if<RunHook>(&action)) {
+    engine_.run_hook(hook->order);
   } else if (const auto* save = std::get_if<Save>(&action)) {
     store(*save);
   } else if (const auto* forget = std::get_if<Forget>(&action)) {

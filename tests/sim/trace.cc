@@ -15,6 +15,7 @@ std::string words(const Shutdown&) { return "shutdown"; }
 std::string words(const SignalFailed& failed) {
   return "signal " + std::to_string(failed.signal) + " failed " + short_ref(failed.container);
 }
+std::string words(const Suspended&) { return "suspended"; }
 std::string words(const Command& command) {
   static constexpr const char* kNames[] = {"start", "stop",        "restart",
                                            "kill",  "pause",       "unpause",
@@ -52,6 +53,9 @@ std::string words(const ProbeEnded& event) {
          std::to_string(static_cast<int>(event.how)) + " code " + std::to_string(event.code) + " " +
          event.output;
 }
+std::string words(const HookEnded& event) {
+  return "hook ended " + std::to_string(event.hook) + " " + event.error;
+}
 std::string words(const EngineEvent& event) {
   return std::visit([](const auto& each) { return words(each); }, event);
 }
@@ -74,6 +78,10 @@ std::string words(const StartProbe& action) {
          " of " + short_ref(action.order.container);
 }
 std::string words(const KillProbe& action) { return "kill probe " + std::to_string(action.probe); }
+std::string words(const RunHook& action) {
+  return "run hook " + std::to_string(action.order.id) + " " + action.order.name;
+}
+std::string words(const SendWebhook& action) { return "send webhook " + action.action->name; }
 std::string words(const Emit& action) {
   std::string text = "emit " + action.event.name + " " + action.event.action;
   for (const auto& [key, value] : action.event.attributes) text += " " + key + "=" + value;

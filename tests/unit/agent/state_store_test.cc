@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "agent/save_pacer.h"
 #include "agent/status_record.h"
 #include "runtime/state_file.h"
 #include "tests/catch.h"
@@ -287,3 +288,22 @@ TEST_CASE("an emptied run directory: what is unsaved is known, and all of it can
 }
 
 }  // namespace keepwell
+
+TEST_CASE("records of many checks are written once a second, those of few at once") {
+  keepwell::SavePacer pacer;
+  const keepwell::Instant began{std::chrono::hours(1)};
+  CHECK_FALSE(pacer.put_off("few", 4, began));
+  CHECK_FALSE(pacer.put_off("few", 4, began));
+  CHECK_FALSE(pacer.put_off("many", 50, began));
+  pacer.saved("many", began);
+  CHECK(pacer.put_off("many", 50, began + std::chrono::milliseconds(1)));
+  CHECK(pacer.put_off("many", 50, began + std::chrono::milliseconds(900)));
+  CHECK(pacer.next() == began + std::chrono::seconds(1));
+  CHECK(pacer.due(began + std::chrono::milliseconds(999)).empty());
+  CHECK(pacer.due(began + std::chrono::seconds(1)) == std::vector<std::string>{"many"});
+  pacer.saved("many", began + std::chrono::seconds(1));
+  CHECK_FALSE(pacer.next());
+  CHECK(pacer.put_off("many", 50, began + std::chrono::milliseconds(1500)));
+  pacer.forget("many");
+  CHECK_FALSE(pacer.next());
+}

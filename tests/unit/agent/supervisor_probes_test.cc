@@ -143,6 +143,20 @@ TEST_CASE("an entered probe with a long timeout is still bounded by the guard") 
   CHECK(bench.count<KillProbe>() == 1);
 }
 
+TEST_CASE("the guard of a start that was late for our sake is not brought forward by entering") {
+  Bench bench = watched(RestartPolicy::no);
+  bring_up(bench);
+  const ProbeId id = next_probe(bench);
+  bench.move_to(bench.now.mono + seconds(31));  // nobody looked
+  bench.give(Tick{});
+  CHECK(bench.count<KillProbe>() == 0);
+  bench.give(EngineEvent(ProbeEntered{id, bench.now.mono, bench.now.wall}));
+  bench.wait(milliseconds(999));
+  CHECK(bench.count<KillProbe>() == 0);
+  bench.wait(milliseconds(1));
+  CHECK(bench.count<KillProbe>() == 1);
+}
+
 TEST_CASE("orphans are counted whatever the result says") {
   Bench bench = watched(RestartPolicy::no);
   bring_up(bench);
@@ -400,7 +414,9 @@ TEST_CASE("probe execs are told to those who ask for them") {
 
 TEST_CASE("more probes than places wait their turn") {
   Bench bench;
-  const int services = static_cast<int>(kProbesInFlightMax) + 10;
+  bench.project.probes_at_once = 50;
+  constexpr int kPlaces = 50;
+  constexpr int services = kPlaces + 10;
   for (int i = 0; i < services; ++i) {
     ServiceSpec service = checked_service("s" + std::to_string(i), RestartPolicy::no);
     service.checks[0].initial_delay = seconds(1);
@@ -409,12 +425,13 @@ TEST_CASE("more probes than places wait their turn") {
   bench.configure();
   for (int i = 0; i < services; ++i) bench.started("s" + std::to_string(i));
   bench.wait(seconds(1));
-  CHECK(bench.count<StartProbe>() == static_cast<int>(kProbesInFlightMax));
+  CHECK(bench.count<StartProbe>() == kPlaces);
   const ProbeId id = bench.first<StartProbe>()->order.id;
   bench.probe_started(id);
   bench.probe_ended(id, 0);
   CHECK(bench.count<StartProbe>() == 1);
-  CHECK(bench.supervisor.probes_in_flight() == kProbesInFlightMax);
+  CHECK(bench.supervisor.probes_in_flight() == kPlaces);
+  CHECK(bench.supervisor.probes_waiting() == 9);
 }
 
 }  // namespace

@@ -51,7 +51,8 @@ const CheckSpec& check_of(const Merged& m) {
 
 using Words = std::vector<std::string>;
 
-constexpr const char* kRedis = R"({"architecture":"amd64","os":"linux","created":"2024-01-02T03:04:05Z",
+constexpr const char* kRedis =
+    R"({"architecture":"amd64","os":"linux","created":"2024-01-02T03:04:05Z",
   "config":{"Entrypoint":["entry"],"Cmd":["redis-server","--save"],"Env":["PATH=/usr/bin","A=1","B="],
   "User":"redis","WorkingDir":"/data","StopSignal":"SIGINT","Volumes":{"/data":{}},
   "ExposedPorts":{"6379/tcp":{}},"Shell":["/bin/bash","-c"],"Labels":{"a":"image","b":"image"},
@@ -71,10 +72,10 @@ TEST_CASE("names of images, as Docker reads them") {
   const std::string digest = "sha256:" + std::string(64, 'a');
   CHECK(full(("redis@" + digest).c_str()) == "docker.io/library/redis@" + digest);
   CHECK(full(("redis:7@" + digest).c_str()) == "docker.io/library/redis@" + digest);
-  for (const char* bad :
-       {"", ":", "Redis", "a//b", "/a", "a/", "a b", "a:", "a:.x", "a@sha256:12", "a@", "-a", "a-",
-        "a..b", "a___b", "ho st/a", "h:x/a", "../a", "a/../b", "a\n", "docker://redis",
-        "\xC3\xA9"}) {
+  for (const char* bad : {"",       ":",    "Redis",          "a//b",        "/a",    "a/",
+                          "a b",    "a:",   "a:.x",           "a@sha256:12", "a@",    "-a",
+                          "a-",     "a..b", "a___b",          "ho st/a",     "h:x/a", "../a",
+                          "a/../b", "a\n",  "docker://redis", "\xC3\xA9"}) {
     INFO(bad);
     CHECK_THAT(full(bad), StartsWith("cannot use image name"));
   }
@@ -107,19 +108,29 @@ TEST_CASE("an image's config") {
                               "Volumes":{"v":{}}}})")
             .value()
             .stop_signal == "SIGKILL");
-  for (const char* bad :
-       {"", "x", "null", "[]", "\"{}\"", "{", R"({"config":[]})", R"({"os":1})",
-        R"({"config":{"Cmd":"x"}})", R"({"config":{"Cmd":[1]}})", R"({"config":{"Env":["=x"]}})",
-        R"({"config":{"Env":["A=\u0000"]}})", R"({"config":{"Labels":{"a":1}}})",
-        R"({"config":{"StopSignal":"SIGNOT"}})", R"({"config":{"Healthcheck":[]}})",
-        R"({"config":{"Healthcheck":{"Test":["x"]}}})",
-        R"({"config":{"Healthcheck":{"Test":["CMD"]}}})",
-        R"({"config":{"Healthcheck":{"Interval":"30s"}}})",
-        R"({"config":{"Healthcheck":{"Interval":999999}}})",
-        R"({"config":{"Healthcheck":{"Interval":-1}}})",
-        R"({"config":{"Healthcheck":{"Interval":18446744073709551615}}})",
-        R"({"config":{"Healthcheck":{"Retries":-1}}})",
-        R"({"config":{"Healthcheck":{"Retries":4294967296}}})"}) {
+  for (const char* bad : {"",
+                          "x",
+                          "null",
+                          "[]",
+                          "\"{}\"",
+                          "{",
+                          R"({"config":[]})",
+                          R"({"os":1})",
+                          R"({"config":{"Cmd":"x"}})",
+                          R"({"config":{"Cmd":[1]}})",
+                          R"({"config":{"Env":["=x"]}})",
+                          R"({"config":{"Env":["A=\u0000"]}})",
+                          R"({"config":{"Labels":{"a":1}}})",
+                          R"({"config":{"StopSignal":"SIGNOT"}})",
+                          R"({"config":{"Healthcheck":[]}})",
+                          R"({"config":{"Healthcheck":{"Test":["x"]}}})",
+                          R"({"config":{"Healthcheck":{"Test":["CMD"]}}})",
+                          R"({"config":{"Healthcheck":{"Interval":"30s"}}})",
+                          R"({"config":{"Healthcheck":{"Interval":999999}}})",
+                          R"({"config":{"Healthcheck":{"Interval":-1}}})",
+                          R"({"config":{"Healthcheck":{"Interval":18446744073709551615}}})",
+                          R"({"config":{"Healthcheck":{"Retries":-1}}})",
+                          R"({"config":{"Healthcheck":{"Retries":4294967296}}})"}) {
     INFO(bad);
     Result<ImageConfig> read = parse_image_config(bad);
     REQUIRE_FALSE(read);
@@ -139,6 +150,10 @@ TEST_CASE("what the file leaves out, the image gives") {
   CHECK(m.service.stop_signal == "SIGINT");
   CHECK(m.service.labels == std::map<std::string, std::string>{{"a", "image"}, {"b", "image"}});
   CHECK(m.service.image_volumes == Words{"/data"});
+  REQUIRE(m.service.mounts.size() == 1);
+  CHECK(m.service.mounts[0].kind == MountKind::volume);
+  CHECK(m.service.mounts[0].target == "/data");
+  CHECK(m.service.mounts[0].source.empty());
   CHECK(m.service.exposed_ports == Words{"6379/tcp"});
   CHECK(m.service.retries_given);
   const CheckSpec& check = check_of(m);
@@ -158,10 +173,13 @@ TEST_CASE("what the file says goes before the image, field by field") {
     environment: { A: "2", C: "3" }
     labels: { a: file }
     healthcheck: { interval: 9s, timeout: 0s, retries: 0 }
+    tmpfs: /data
     x-keepwell: { on_unhealthy: kill }
 )"),
                     kRedis);
   CHECK(m.service.user == "0");
+  REQUIRE(m.service.mounts.size() == 1);
+  CHECK(m.service.mounts[0].kind == MountKind::tmpfs);
   CHECK(m.service.working_dir == "/w");
   CHECK(m.service.stop_signal == "SIGTERM");
   CHECK(m.service.environment == std::vector<std::pair<std::string, std::string>>{
@@ -175,7 +193,8 @@ TEST_CASE("what the file says goes before the image, field by field") {
 }
 
 TEST_CASE("image before the file's defaults, file before both") {
-  const std::string defaults = "x-keepwell: { defaults: { healthcheck: { interval: 7s, retries: 3 } } }\n";
+  const std::string defaults =
+      "x-keepwell: { defaults: { healthcheck: { interval: 7s, retries: 3 } } }\n";
   CHECK(check_of(merged(defaults + image_service(""), kRedis)).interval == 2s);
   const char* bare = R"({"config":{"Cmd":["x"],"Healthcheck":{"Test":["CMD","t"]}}})";
   Merged m = merged(defaults + image_service(""), bare);
@@ -211,7 +230,8 @@ TEST_CASE("a healthcheck of the image is switched off") {
     CHECK(m.service.checks.empty());
     CHECK(m.service.healthcheck_disabled);
   }
-  const char* none = R"({"config":{"Cmd":["x"],"Healthcheck":{"Test":["NONE"],"Interval":9000000000}}})";
+  const char* none =
+      R"({"config":{"Cmd":["x"],"Healthcheck":{"Test":["NONE"],"Interval":9000000000}}})";
   Merged m = merged(image_service("    healthcheck: { timeout: 1s }\n"), none);
   CHECK(m.service.checks.empty());
   CHECK(m.service.healthcheck_disabled);
@@ -237,8 +257,9 @@ TEST_CASE("what only the image can tell is judged once it is there") {
   CHECK_THAT(merged(waits, bare).said,
              ContainsSubstring("7:19: error: service app waits for web to be healthy, which has no "
                                "healthcheck, nor has its image"));
-  Loaded off = load_text(image_service("    healthcheck: { disable: true }\n  app:\n    image: a\n"
-                                       "    depends_on: { web: { condition: service_healthy } }\n"));
+  Loaded off =
+      load_text(image_service("    healthcheck: { disable: true }\n  app:\n    image: a\n"
+                              "    depends_on: { web: { condition: service_healthy } }\n"));
   CHECK_THAT(listing(off), ContainsSubstring("to be healthy, which has no healthcheck"));
 
   const char* once = R"({"config":{"Cmd":["x"],"Healthcheck":{"Test":["CMD","t"]}}})";
@@ -290,14 +311,16 @@ services:
   for (const Case& c : {
            Case{"    image: Redis\n", "4:12: error: cannot use image name Redis"},
            Case{"    image: x\n    pull_policy: build\n", "keepwell builds no images"},
-           Case{"    image: x\n    pull_policy: refresh\n", "write daily, weekly or every_DURATION"},
+           Case{"    image: x\n    pull_policy: refresh\n",
+                "write daily, weekly or every_DURATION"},
            Case{"    image: x\n    pull_policy: alwys\n", "did you mean always?"},
            Case{"    image: x\n    pull_policy: every_\n", "has no duration"},
            Case{"    image: x\n    platform: windows/amd64\n", "is not one that runs here"},
            Case{"    image: x\n    platform: linux/\n", "is not one that runs here"},
            Case{"    image: x\n    build: .\n", "name the result in image or x-keepwell.image"},
            Case{"    x-keepwell: { image: ./x.tar }\n", "names no source; write docker-archive:"},
-           Case{"    x-keepwell: { image: \"docker-archve:x\" }\n", "did you mean docker-archive:?"},
+           Case{"    x-keepwell: { image: \"docker-archve:x\" }\n",
+                "did you mean docker-archive:?"},
            Case{"    x-keepwell: { image: \"docker:x\" }\n", "write docker://HOST/NAME:TAG"},
            Case{"    x-keepwell: { image: \"oci:\" }\n", "names no image; write oci:WHAT"},
            Case{"    x-keepwell: { image: { max_size: 0 } }\n", "max_size is 0"},

@@ -206,7 +206,8 @@ TEST_CASE("checks without a process: http, tcp and grpc, short and long") {
             headers: { Host: shop, X-A: "1" }
             status: [200, 300-399]
             body: "^ok"
-            tls: { verify: false, server_name: shop }
+            redirects: { max: 3, hosts: 10.0.0.1 }
+            tls: { verify: false, server_name: shop, ca: ca.pem }
         short: { http: http://127.0.0.1 }
         tcp: { tcp: 6379 }
         talk: { tcp: { port: 6379, host: 10.0.0.1, send: "PING\r\n", expect: +PONG } }
@@ -230,14 +231,18 @@ TEST_CASE("checks without a process: http, tcp and grpc, short and long") {
                  {{"Host", "shop"}, {"X-A", "1"}},
                  {{200, 200}, {300, 399}},
                  "^ok",
+                 3,
+                 {"10.0.0.1"},
                  false,
-                 "shop"};
+                 "shop",
+                 "/p/ca.pem",
+                 ""};
   CHECK(s.checks[1].http == full);
   CHECK(s.checks[2].http == HttpCheck{});
   CHECK(s.checks[3].tcp == TcpCheck{"127.0.0.1", 6379, "", ""});
   CHECK(s.checks[4].tcp == TcpCheck{"10.0.0.1", 6379, "PING\r\n", "+PONG"});
-  CHECK(s.checks[5].grpc == GrpcCheck{"127.0.0.1", 9090, "", false, true});
-  CHECK(s.checks[6].grpc == GrpcCheck{"127.0.0.1", 9090, "a.B", true, false});
+  CHECK(s.checks[5].grpc == GrpcCheck{"127.0.0.1", 9090, "", false, true, "", ""});
+  CHECK(s.checks[6].grpc == GrpcCheck{"127.0.0.1", 9090, "a.B", true, false, "", ""});
 }
 
 TEST_CASE("defaults of the file go under each service's own values") {

@@ -22,6 +22,23 @@ ProjectSpec full_project() {
   check.retries = 5;
   check.max_starting = 6s;
   check.on_unhealthy = OnUnhealthy::kill;
+  ActionSpec hook;
+  hook.name = "page";
+  hook.hook = {{"page", "a b"}, 3s};
+  ActionSpec webhook;
+  webhook.kind = ActionKind::webhook;
+  webhook.name = "a.example:8443";
+  webhook.first = false;
+  webhook.webhook.secret_file = "/secret";
+  webhook.webhook.timeout = 4s;
+  webhook.webhook.request.method = "POST";
+  webhook.webhook.request.scheme = "https";
+  webhook.webhook.request.host = "a.example";
+  webhook.webhook.request.port = 8443;
+  webhook.webhook.request.path = "/x";
+  webhook.webhook.request.headers = {{"A", "b"}};
+  webhook.webhook.request.statuses = {{200, 299}};
+  check.actions = {hook, webhook};
   check.success_threshold = 7;
   check.initial_delay = 8s;
   check.jitter = 0.3;
@@ -109,7 +126,7 @@ ProjectSpec full_project() {
   s.probe_limits = {1, 2};
   s.stop_grace_period = 1min;
   s.restart = {RestartPolicy::on_failure, 3, 1s, 1.5, 2s, 0.25, 3s, 4, 5s};
-  s.depends_on = {{"db", DependencyCondition::completed_successfully, true, true}};
+  s.depends_on = {{"db", DependencyCondition::completed_successfully, true, true, true}};
   s.checks = {check};
   check.name = "second";
   check.observe = false;
@@ -126,6 +143,7 @@ ProjectSpec full_project() {
   p.data_dir = "/data";
   p.runtime = "/usr/bin/crun";
   p.on_exit = OnExit::leave;
+  p.probes_at_once = 9;
   p.metrics = {"[::1]:1", MetricsSpec::Histograms::off, 2};
   p.log = {"warn", "json"};
   p.api = {"g", 0600, {"r"}, {"@a"}};
@@ -147,7 +165,8 @@ TEST_CASE("a project survives JSON unchanged") {
   CheckSpec http;
   http.name = "http";
   http.kind = ProbeKind::http;
-  http.http = {"POST", "https", "::1", 1, "/x", {{"H", "v"}}, {{200, 201}}, "r", false, "s"};
+  http.http = {"POST", "https", "::1",   1,     "/x", {{"H", "v"}}, {{200, 201}},
+               "r",    2,       {"::2"}, false, "s",  "/ca",        ""};
   CheckSpec tcp;
   tcp.name = "tcp";
   tcp.kind = ProbeKind::tcp;
@@ -155,7 +174,7 @@ TEST_CASE("a project survives JSON unchanged") {
   CheckSpec grpc;
   grpc.name = "grpc";
   grpc.kind = ProbeKind::grpc;
-  grpc.grpc = {"::1", 3, "svc", true, false};
+  grpc.grpc = {"::1", 3, "svc", true, false, "n", "/ca"};
   project.services[1].checks = {http, tcp, grpc};
   project.services[1].environment = {{"BYTES\xFF", std::string("\x00\xFF\x80", 3)}};
   Result<ProjectSpec> back = project_from_json(project_to_json(project));
@@ -205,7 +224,8 @@ TEST_CASE("what is printed loads as the same project") {
   CheckSpec net;
   net.name = "http";
   net.kind = ProbeKind::http;
-  net.http = {"HEAD", "https", "::1", 1, "/x", {{"H", "a=b"}}, {{200, 201}}, "r$", false, "s"};
+  net.http = {"HEAD",  "https", "::1", 1,  "/x", {{"H", "a=b"}}, {{200, 201}}, "r$", 2,
+              {"::2"}, false,   "s",   "", ""};
   project.services[0].checks.push_back(net);
   net.name = "tcp";
   net.kind = ProbeKind::tcp;
@@ -215,7 +235,7 @@ TEST_CASE("what is printed loads as the same project") {
   net.name = "grpc";
   net.kind = ProbeKind::grpc;
   net.tcp = {};
-  net.grpc = {"127.0.0.1", 3, "svc", true, false};
+  net.grpc = {"127.0.0.1", 3, "svc", true, true, "n", "/ca"};
   project.services[0].checks.push_back(net);
   std::string printed = print_project(project);
   INFO(printed);

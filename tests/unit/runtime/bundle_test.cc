@@ -240,8 +240,8 @@ TEST_CASE("the files under /etc: hosts of the service's own, name servers in pla
   };
   CHECK(text("hosts").find("10.0.0.5\tdb\n::5\tdb\n") != std::string::npos);
   std::string resolver = text("resolv.conf");
-  CHECK(resolver.find("nameserver 10.0.0.1\nnameserver 10.0.0.2\nsearch x.org y.org\n"
-                      "options ndots:2\n") != std::string::npos);
+  CHECK(resolver.starts_with("search x.org y.org\nnameserver 10.0.0.1\nnameserver 10.0.0.2\n"));
+  CHECK(resolver.ends_with("options ndots:2\n"));
   CHECK(resolver.find("nameserver") == resolver.find("nameserver 10.0.0.1"));
   spec.dns_search = {"."};
   REQUIRE(write_etc_files(spec, "h", dir));

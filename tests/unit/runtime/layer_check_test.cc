@@ -35,9 +35,10 @@ struct Read {
 };
 Read read(const std::string& text, std::size_t step) {
   Read out;
-  TarReader reader({.on_entry = [&](const TarEntry& one) { return out.entries.push_back(one), Status(); },
-                    .on_bytes = [](std::string_view) { return Status(); },
-                    .on_file_end = [] { return Status(); }});
+  TarReader reader(
+      {.on_entry = [&](const TarEntry& one) { return out.entries.push_back(one), Status(); },
+       .on_bytes = [](std::string_view) { return Status(); },
+       .on_file_end = [] { return Status(); }});
   for (std::size_t at = 0; at < text.size(); at += step) {
     Status fed = reader.feed(std::string_view(text).substr(at, step));
     if (!fed) {
@@ -80,9 +81,9 @@ TEST_CASE("a layer's ordinary entries pass") {
        {entry('5', "./"), entry('0', "a/b", "", 5), entry('2', "bin", "usr/bin"),
         entry('2', "etc/mtab", "/proc/mounts"), entry('2', "usr/lib/x", "../../lib/x"),
         entry('1', "b", "a/b"), entry('1', "b", "./a"), entry('6', "run/fifo"),
-        entry('3', "dev/null"), entry('4', "./dev/sda"), entry('0', "a/.wh.gone"),
-        entry('0', ".wh..wh..opq"), entry('0', ".wh...hidden"), entry('0', "/absolute"),
-        entry('0', "..name"), entry('0', "a/...")}) {
+        entry('3', "dev/null"), entry('4', "./dev/sda"), entry('5', "dev/"),
+        entry('0', "a/.wh.gone"), entry('0', ".wh..wh..opq"), entry('0', ".wh...hidden"),
+        entry('0', "/absolute"), entry('0', "..name"), entry('0', "a/...")}) {
     INFO(one.name);
     CHECK(said(one).empty());
   }
@@ -97,12 +98,14 @@ TEST_CASE("what would leave the image, or is no file of one, is refused") {
     INFO(one.name << " " << one.target);
     CHECK_THAT(said(one), ContainsSubstring("leads out of the image"));
   }
-  for (const TarEntry& one : {entry('0', ".wh."), entry('0', "a/.wh.."), entry('0', ".wh..."),
-                              entry('5', ".wh.../x")}) {
+  for (const TarEntry& one :
+       {entry('0', ".wh."), entry('0', "a/.wh.."), entry('0', ".wh..."), entry('5', ".wh.../x")}) {
     INFO(one.name);
     CHECK_THAT(said(one), ContainsSubstring("hides no file"));
   }
   CHECK_THAT(said(entry('3', "x/dev/null")), ContainsSubstring("it has a device node"));
+  CHECK_THAT(said(entry('3', "dev/net/tun")), ContainsSubstring("it has a device node"));
+  CHECK_THAT(said(entry('2', "dev", "etc")), ContainsSubstring("/dev is no directory"));
   CHECK_THAT(said(entry('4', "device")), ContainsSubstring("it has a device node"));
   CHECK_THAT(said(entry('V', "label")), ContainsSubstring("is of an unknown kind"));
 }

@@ -6,9 +6,12 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include "runtime/hmac.h"
 #include "runtime/loop.h"
+#include "runtime/net_probe/body_regex.h"
 #include "runtime/net_probe/grpc_exchange.h"
 #include "runtime/net_probe/http_exchange.h"
+#include "runtime/net_probe/redirect.h"
 #include "tests/catch.h"
 
 using namespace keepwell;
@@ -115,6 +118,10 @@ TEST_CASE("a pattern that would blow up elsewhere is matched in linear time", "[
   CHECK_FALSE(body_regex_fault("re[a]dy"));
   CHECK(body_regex_fault("re[a"));
   CHECK(body_regex_fault("(?<=x)y"));
+  CHECK(body_regex_fault("((a{1,100}){1,100}){1,100}"));
+  CHECK(body_regex_fault(std::string(5000, 'a')));
+  CHECK_FALSE(body_matches("re[a", "re[a"));
+  CHECK(body_matches("^re[a]dy$", "ready"));
 }
 
 TEST_CASE("the request carries host, port and given headers", "[net_probe]") {
@@ -182,4 +189,129 @@ TEST_CASE("a gRPC check speaks HTTP/2 and calls garbage by its name", "[net_prob
   REQUIRE(verdict);
   CHECK(verdict->how == How::grpc_status);
   CHECK(GrpcExchange(check).end().how == How::reset);
+}
+
+TEST_CASE("a redirect leads to the check's own host, or to one that is allowed", "[net_probe]") {
+  HttpCheck from;
+  from.port = 8080;
+  from.path = "/a";
+  from.redirects_max = 3;
+  from.redirect_hosts = {"10.0.0.1"};
+  from.headers = {{"Host", "shop.example:80"}, {"Authorization", "x"}, {"X-Other", "y"}};
+  auto to = [&](const std::string& location) { return redirected(from, location); };
+  CHECK(to("/b?c")->path == "/b?c");
+  CHECK(to("/b?c")->port == 8080);
+  CHECK(to("/b#part")->path == "/b");
+  CHECK(to("/b")->redirects_max == 2);
+  CHECK(to("http://localhost:81/x")->host == "127.0.0.1");
+  CHECK(to("http://localhost:81/x")->port == 81);
+  CHECK(to("https://127.0.0.1")->port == 443);
+  CHECK(to("HTTPS://shop.example/x")->scheme == "https");
+  CHECK(to("//shop.example/x")->host == "127.0.0.1");
+  CHECK(to("http://[::1]:9/?q")->path == "/?q");
+  CHECK(to("http://[::1]:9/?q")->port == 9);
+  Result<HttpCheck> other = to("http://10.0.0.1/x");
+  REQUIRE(other);
+  CHECK(other->host == "10.0.0.1");
+  CHECK(other->headers == std::vector<std::pair<std::string, std::string>>{{"X-Other", "y"}});
+  for (const char* away :
+       {"http://192.0.2.1/", "http://10.0.0.1.evil/", "ftp://127.0.0.1/", "file:///etc/passwd",
+        "http://127.0.0.1@192.0.2.1/", "http://127.0.0.1:99999/", "http://127.0.0.1:/", "http:///x",
+        "x", "", "http://a b/", "/a\r\nX: y", "javascript:alert(1)"}) {
+    INFO(away);
+    CHECK_FALSE(to(away));
+  }
+}
+
+TEST_CASE("a redirect is followed as often as allowed, then judged", "[net_probe]") {
+  CheckSpec check;
+  check.kind = ProbeKind::http;
+  check.http.statuses = {{200, 299}};
+  Server server;
+  check.http.port = server.port;
+  const std::string again = "HTTP/1.1 302 Found\r\nLocation: /again\r\nContent-Length: 0\r\n\r\n";
+  CHECK_THAT(run(check, &server, again).text, ContainsSubstring("HTTP 302"));
+  server.client.reset();
+  server.received.clear();
+  check.http.redirects_max = 1;
+  auto loop = Loop::open();
+  REQUIRE(loop);
+  std::optional<NetVerdict> verdict;
+  int requests = 0;
+  {
+    auto probe = NetProbe::start(**loop, -1, check, [&](NetVerdict found) { verdict = found; });
+    REQUIRE(probe);
+    const Instant limit = Loop::now().mono + std::chrono::seconds(10);
+    while (!verdict && Loop::now().mono < limit) {
+      server.serve(again);
+      if (!server.received.empty()) {
+        ++requests;
+        if (requests == 2) CHECK_THAT(server.received, StartsWith("GET /again HTTP/1.1\r\n"));
+        server.received.clear();
+        server.client.reset();
+      }
+      (*loop)->poll();
+    }
+  }
+  (*loop)->close();
+  REQUIRE(verdict);
+  CHECK(verdict->how == How::http_status);
+  CHECK(requests == 2);
+}
+
+TEST_CASE("a peer that floods is cut off long before the timeout", "[net_probe]") {
+  for (const ProbeKind kind : {ProbeKind::http, ProbeKind::tcp, ProbeKind::grpc}) {
+    CheckSpec check;
+    check.kind = kind;
+    check.http.body_regex = "never";
+    check.tcp.expect = "never";
+    Server server;
+    check.http.port = check.tcp.port = check.grpc.port = server.port;
+    // Valid HTTP/2, and nothing but it: empty SETTINGS, then PINGs.
+    std::string ping(
+        "\x00\x00\x08\x06\x00\x00\x00\x00\x00"
+        "12345678",
+        17);
+    std::string flood = kind == ProbeKind::grpc
+                            ? std::string("\x00\x00\x00\x04\x00\x00\x00\x00\x00", 9)
+                        : kind == ProbeKind::http ? "HTTP/1.1 200 OK\r\n\r\n"
+                                                  : "";
+    auto loop = Loop::open();
+    REQUIRE(loop);
+    std::optional<NetVerdict> verdict;
+    std::uint64_t sent = 0;
+    {
+      auto probe = NetProbe::start(**loop, -1, check, [&](NetVerdict found) { verdict = found; });
+      REQUIRE(probe);
+      const Instant limit = Loop::now().mono + std::chrono::seconds(20);
+      while (!verdict && Loop::now().mono < limit) {
+        if (!server.client)
+          server.client.reset(
+              ::accept4(server.listener.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+        while (flood.size() < 8192)
+          flood += kind == ProbeKind::grpc ? ping : std::string(4096, 'x');
+        if (server.client) {
+          const ssize_t count =
+              ::send(server.client.get(), flood.data(), flood.size(), MSG_NOSIGNAL);
+          if (count > 0) {
+            flood.erase(0, static_cast<std::size_t>(count));
+            sent += static_cast<std::uint64_t>(count);
+          }
+        }
+        (*loop)->poll();
+      }
+    }
+    (*loop)->close();
+    INFO(static_cast<int>(kind) << " after " << sent);
+    REQUIRE(verdict);
+    CHECK_FALSE(verdict->passed());
+    CHECK(sent < 16u << 20);
+  }
+}
+
+TEST_CASE("signatures are those of RFC 4231", "[net_probe]") {
+  CHECK(hmac_sha256(std::string(20, '\x0b'), "Hi There") ==
+        "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7");
+  CHECK(hmac_sha256("Jefe", "what do ya want for nothing?") ==
+        "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
 }
