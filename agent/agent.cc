@@ -74,6 +74,7 @@ Result<std::unique_ptr<Agent>> Agent::open(Loop& loop, const AgentOptions& optio
       new Agent(loop, std::move(*store), options.run_dir, std::move(*project)));
   if (Status opened = agent->open_parts(options); !opened) return fail(opened.error());
   if (Status opened = agent->open_server(options); !opened) return fail(opened.error());
+  if (!options.exit_code_from.empty()) agent->end_with(options.exit_code_from);
   return agent;
 }
 
@@ -210,7 +211,27 @@ void Agent::on_signal(int signal) {
   driver_->submit(Shutdown{});
 }
 
+// Whatever is told of SERVICE: has it ended for good?
+void Agent::end_with(const std::string& service) {
+  last_service_ = events_.subscribe([this, service](const Event& event) {
+    if (!event.spec || event.spec->name != service) return;
+    for (const ContainerStatus* status : driver_->supervisor().containers()) {
+      if (status->id != event.id) continue;
+      const bool ended =
+          status->state == ServiceState::exited || status->state == ServiceState::failed;
+      if (!ended) continue;
+      const bool first = !last_exit_code_;
+      last_exit_code_ = status->exit_code;
+      if (!first || driver_->supervisor().shutting_down()) continue;
+      log_info(status->name + " has ended with " + std::to_string(status->exit_code) +
+               ": stopping everything (--exit-code-from)");
+      driver_->submit(Shutdown{});
+    }
+  });
+}
+
 void Agent::finish(int exit_code) {
+  if (exit_code == 0) exit_code = last_exit_code_.value_or(0);
   exit_code_ = exit_code;
   if (accepted_->on_exit == OnExit::stop) engine_->leave_nothing();
   keeper_->stopping(exit_code);

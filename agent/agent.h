@@ -52,6 +52,7 @@ class Agent {
   ApiContext context();
   void on_signal(int signal);
   void finish(int exit_code);
+  void end_with(const std::string& service);
   void feed_watchdog(Duration period);
   RuntimeFacts facts(const ContainerStatus& status);
   HostFacts host() const;
@@ -88,6 +89,8 @@ class Agent {
   Timer give_way_;
   FileWatch socket_watch_;
   Timer socket_look_;
+  EventBus::Subscription last_service_;  // of --exit-code-from
+  std::optional<int> last_exit_code_;
   int exit_code_ = 0;
 };
 

@@ -89,11 +89,10 @@ std::string host_and_port(const std::string& host, std::uint16_t port) {
 
 bool has_health(const ContainerStatus& container) {
   if (!container.started && container.health == Health::none) return false;
-  return std::any_of(container.checks.begin(), container.checks.end(),
-                     [](const CheckStatus& check) {
-                       return check.spec && check.spec->role != CheckRole::info &&
-                              !disabled(*check.spec);
-                     });
+  return std::any_of(
+      container.checks.begin(), container.checks.end(), [](const CheckStatus& check) {
+        return check.spec && check.spec->role != CheckRole::info && !disabled(*check.spec);
+      });
 }
 
 ordered_json health_object(const ContainerStatus& container) {

@@ -100,7 +100,8 @@ void Container::came_up(bool adopted, std::uint64_t start_ticks) {
   phase_ = Phase::running;
   std::optional<bool> paused;
   if (context_->cgroups) {
-    run_.oom_kills = read_oom_kills(*context_->cgroups, id_);
+    // A fresh run has a fresh cgroup, and may have lost a process before we hear that it runs.
+    run_.oom_kills = adopted ? read_oom_kills(*context_->cgroups, id_) : 0;
     if (Result<bool> found = container_frozen(*context_->cgroups, id_); adopted && found) {
       paused = *found;
       frozen_ = *found;
@@ -150,9 +151,10 @@ void Container::exited(const ExitRecord& record) {
   if (*alive) clean({});
 }
 
-// With `init: true` the reaper tells by its exit code what the kernel did to the service.
-bool Container::was_killed(const ExitRecord& record) const {
-  return record.signal == SIGKILL || (order_.spec->init && record.code == 128 + SIGKILL);
+// By a SIGKILL: to the first process itself, or to its child whose status a shell or the reaper of
+// `init: true` hands on.
+bool Container::was_killed(const ExitRecord& record) {
+  return record.known && record.status() == 128 + SIGKILL;
 }
 
 void Container::tell_exit(const ExitRecord& record, bool oom_killed) {

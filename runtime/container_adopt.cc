@@ -11,6 +11,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <set>
 
 #include "runtime/container.h"
@@ -21,9 +22,13 @@ namespace keepwell {
 
 namespace {
 
-// Cgroups of the probes and sessions of an agent that has died; those that are still in use, by
-// processes that are being killed, stay until the container ends.
-void remove_stale_leaves(const CgroupRoot& root, const std::string& id) {
+constexpr Duration kLeavesDie = std::chrono::milliseconds(200);
+
+// Ends what is left of the probes and sessions of an agent that has died (its keeper does that, but
+// may have died itself) and removes their cgroups. Returns those of sessions that are still in use,
+// by processes that are dying; of probes there are never more than checks.
+std::vector<std::string> end_stale_leaves(const CgroupRoot& root, const std::string& id) {
+  std::vector<std::string> left;
   std::vector<std::string> mounts{root.layout.unified_mount};
   for (const CgroupV1Mount& mount : root.layout.v1) mounts.push_back(mount.mount);
   for (const std::string& mount : mounts) {
@@ -32,10 +37,13 @@ void remove_stale_leaves(const CgroupRoot& root, const std::string& id) {
       std::error_code error;
       std::filesystem::directory_iterator it(mount + root.path + "/" + id + below, error);
       for (; !error && it != std::filesystem::directory_iterator(); it.increment(error)) {
-        if (it->path().filename().string().starts_with(prefix)) rmdir(it->path().c_str());
+        if (!it->path().filename().string().starts_with(prefix)) continue;
+        std::ofstream(it->path() / "cgroup.kill") << "1";
+        if (rmdir(it->path().c_str()) != 0 && errno == EBUSY && *below) left.push_back(it->path());
       }
     }
   }
+  return left;
 }
 
 // The first process of a container that had come to run when everybody died, before anybody could
@@ -148,7 +156,12 @@ Status Container::adopt_running(pid_t pid, UniqueFd pidfd, SpawnId spawn_id) {
           context_->warn(order_.name + ": its terminal is gone: " + master.error().text);
         });
   }
-  if (context_->cgroups) remove_stale_leaves(*context_->cgroups, id_);
+  if (context_->cgroups) {
+    std::vector<std::string> left = end_stale_leaves(*context_->cgroups, id_);
+    cgroup_timer_.start_after(kLeavesDie, [left = std::move(left)] {
+      for (const std::string& leaf : left) rmdir(leaf.c_str());
+    });
+  }
   return {};
 }
 

@@ -9,7 +9,7 @@ preset=${1:-release}
 
 . config/packages.sh
 packages=("${keepwell_build_packages[@]}" "${keepwell_run_packages[@]}" "${keepwell_test_packages[@]}")
-[ "$preset" != fuzz ] || packages+=(clang-16)
+[ "$preset" != fuzz ] || packages+=(clang-16 libclang-rt-16-dev)
 install_packages "${packages[@]}"
 
 # Another clone of the same sources finds what this one compiled.

@@ -7,6 +7,7 @@
 #include "agent/event_bus.h"
 #include "exporters/check_costs.h"
 #include "exporters/health_json.h"
+#include "exporters/readiness.h"
 #include "exporters/version_json.h"
 #include "runtime/loop.h"
 
@@ -60,8 +61,30 @@ void answer_state(const ApiCall& call, const std::string& why_not) {
   }
 }
 
-void get_healthz(const ApiCall& call) { answer_state(call, call.api->not_alive()); }
-void get_readyz(const ApiCall& call) { answer_state(call, call.api->not_ready()); }
+// The containers of ?service=NAME; all of them without it; none if the call was answered.
+std::optional<std::vector<const ContainerStatus*>> asked_containers(const ApiCall& call) {
+  std::vector<const ContainerStatus*> all = call.api->containers();
+  const std::string* service = call.query.find("service");
+  if (!service) return all;
+  std::erase_if(all, [service](const ContainerStatus* c) { return c->spec->name != *service; });
+  if (!all.empty()) return all;
+  call.exchange->fail(404, "No such service: " + *service);
+  return std::nullopt;
+}
+
+void get_healthz(const ApiCall& call) {
+  const auto containers = asked_containers(call);
+  if (!containers) return;
+  const std::string why_not = call.api->not_alive();
+  answer_state(call, why_not.empty() ? why_not_live(*containers) : why_not);
+}
+
+void get_readyz(const ApiCall& call) {
+  const auto containers = asked_containers(call);
+  if (!containers) return;
+  const std::string why_not = call.api->not_ready();
+  answer_state(call, why_not.empty() ? why_not_ready(*containers) : why_not);
+}
 
 // Prometheus http_sd: one group for each service's labels would need its ports to be published;
 // what there is to scrape is this very port.

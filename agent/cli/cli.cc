@@ -81,6 +81,8 @@ void add_run(const Commands& c) {
   add_project_options(command, options->file);
   command->add_option("--run-dir", options->run_dir, "run directory (over the file's)");
   command->add_option("--data-dir", options->data_dir, "data directory (over the file's)");
+  command->add_option("--exit-code-from", options->exit_code_from,
+                      "a service: when it has ended for good, stop all and end with its exit code");
   command->callback(
       [options, &action = c.action] { action = [options] { return run_command(*options); }; });
 }
@@ -114,6 +116,7 @@ void add_agent(const Commands& c) {
   command->add_option("--data-dir", options->data_dir)->required();
   command->add_option("--keeper-fd", options->keeper_fd);
   command->add_option("--listen-fd", options->listen_fd);
+  command->add_option("--exit-code-from", options->exit_code_from);
   command->callback(
       [options, &action = c.action] { action = [options] { return agent_command(*options); }; });
 }

@@ -21,6 +21,8 @@ struct RunOptions {
   FileOptions file;
   std::string run_dir;   // empty: x-keepwell.run_dir
   std::string data_dir;  // empty: x-keepwell.data_dir
+  // A service: when it has ended for good everything is stopped, and keepwell ends with its code.
+  std::string exit_code_from;
 };
 
 // Checks the file, prepares run and data directory, takes the lock and the API socket, stores the
@@ -48,8 +50,9 @@ int doctor_command(const DoctorOptions& options);
 struct AgentOptions {
   std::string run_dir;
   std::string data_dir;
-  int keeper_fd = 3;  // wire::kControlFd: the SOCK_SEQPACKET pair to the keeper
-  int listen_fd = 4;  // wire::kListenFd: the API's listening socket
+  int keeper_fd = 3;           // wire::kControlFd: the SOCK_SEQPACKET pair to the keeper
+  int listen_fd = 4;           // wire::kListenFd: the API's listening socket
+  std::string exit_code_from;  // RunOptions::exit_code_from
 };
 
 // Restores what was stored and supervises until it is told to stop.

@@ -1,6 +1,7 @@
 // keepwell run: everything that can be found wrong is found here, while somebody is still looking;
 // then this process becomes the keeper, which starts the agent. Order: the file, the directories,
 // the lock (who has it may change all below), the socket, the accepted configuration, the exec.
+#include <algorithm>
 #include <cstdio>
 
 #include "agent/cli/commands.h"
@@ -33,8 +34,8 @@ Result<Programs> find_programs() {
 }
 
 // Returns only on failure.
-Error become_keeper(const ProjectSpec& project, const Programs& programs, const UniqueFd& lock,
-                    const UniqueFd& listener) {
+Error become_keeper(const ProjectSpec& project, const std::string& exit_code_from,
+                    const Programs& programs, const UniqueFd& lock, const UniqueFd& listener) {
   std::vector<std::string> argv{"keepwell-keeper",
                                 "--lock-fd=" + std::to_string(lock.get()),
                                 "--listen-fd=" + std::to_string(listener.get()),
@@ -49,10 +50,12 @@ Error become_keeper(const ProjectSpec& project, const Programs& programs, const 
                                 project.run_dir,
                                 "--data-dir",
                                 project.data_dir};
+  if (!exit_code_from.empty()) argv.insert(argv.end(), {"--exit-code-from", exit_code_from});
   return become(programs.keeper, argv, {lock.get(), listener.get()});
 }
 
-Error run(const ProjectSpec& project, const ConfigSource& source) {
+Error run(const ProjectSpec& project, const ConfigSource& source,
+          const std::string& exit_code_from) {
   Result<Programs> programs = find_programs();
   if (!programs) return programs.error();
   // Whoever may connect to the socket must be able to reach it.
@@ -69,7 +72,7 @@ Error run(const ProjectSpec& project, const ConfigSource& source) {
   if (!store) return store.error();
   if (Status saved = store->save_project(project); !saved) return saved.error();
   if (Status saved = save_source(project.run_dir, source); !saved) return saved.error();
-  return become_keeper(project, *programs, *lock, *listener);
+  return become_keeper(project, exit_code_from, *programs, *lock, *listener);
 }
 
 }  // namespace
@@ -91,7 +94,14 @@ int run_command(const RunOptions& options) {
   if (!source.file.project_directory.empty()) {
     source.file.project_directory = absolute_path(source.file.project_directory);
   }
-  print_error(run(*project, source));
+  const std::string& last = options.exit_code_from;
+  if (!last.empty() && std::none_of(project->services.begin(), project->services.end(),
+                                    [&last](const ServiceSpec& s) { return s.name == last; })) {
+    print_error({Errc::invalid, "cannot take the exit code from " + last +
+                                    ": the file has no such service (--exit-code-from)"});
+    return 2;
+  }
+  print_error(run(*project, source, last));
   return 1;
 }
 

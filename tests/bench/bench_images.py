@@ -7,6 +7,7 @@ that is installed (one of our own: its own directories and socket, no bridge).
 Needs root, skopeo and umoci. Prints one line a figure."""
 
 import argparse
+import json
 import os
 import pathlib
 import platform
@@ -39,14 +40,16 @@ def keepwell(archive, count):
     services = {f"s{i:03}": {"image": "bench:1", "network_mode": "none", "stop_grace_period": "1s",
                              "x-keepwell": {"image": f"docker-archive:{archive}"}} for i in range(count)}
 
-    def healthy(kw):
-        return sum("(healthy)" in row["Status"] for row in kw.ps())
+    def healthy(kw, starts):
+        """Those that are, in their run number STARTS: a container on its way shows the health of its last run."""
+        return sum(seen["Keepwell"]["StartsTotal"] == starts and seen["State"].get("Health", {}).get("Status") == "healthy"
+                   for seen in json.loads(kw.ok("inspect", *services)))
     with e2e.Keepwell({"services": services}, start=False) as kw:
-        for what in ("image loaded too", "image there"):
+        for starts, what in ((1, "image loaded too"), (2, "image there")):
             begun = time.monotonic()
             kw.start(wait=False)
             e2e.wait_until("the API answers", kw.answers, 120)
-            all_healthy(count, lambda: healthy(kw))
+            all_healthy(count, lambda run=starts: healthy(kw, run))
             print(f"keepwell: {count} services healthy after {time.monotonic() - begun:.1f} s ({what})", flush=True)
             print(f"keepwell: {disk_mb(kw.data_dir):.1f} MB on disk", flush=True)
             kw.stop(seconds=120)

@@ -293,8 +293,7 @@ class Limits(BadDay):
             kw.wait_health("web", "healthy")
             before = kw.inspect("web")
             probes = self.probes(kw, "web")
-            time.sleep(2)
-            self.assertGreater(self.probes(kw, "web"), probes + 4)
+            e2e.wait_until("probes go on", lambda: self.probes(kw, "web") > probes + 4)
             state = pathlib.Path(f"/proc/{kw.keeper_pid()}/stat").read_text().rpartition(")")[2].split()[0]
             self.assertEqual(state, "S")
             os.close(device)  # it answers now: with an error
@@ -305,12 +304,18 @@ class Limits(BadDay):
 class StandingStill(BadDay):
     def still(self, pids, seconds):
         for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
+            self.signal(pid, signal.SIGSTOP)
         try:
             time.sleep(seconds)
         finally:
             for pid in reversed(pids):
-                os.kill(pid, signal.SIGCONT)
+                self.signal(pid, signal.SIGCONT)
+
+    def signal(self, pid, number):
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            pass  # one of those that come and go
 
     def services(self):
         return {"web": watched(interval="500ms"), "slow": watched(interval="1s"),
@@ -558,7 +563,8 @@ class Clients(BadDay):
             after = {}
             def settled():
                 after.update(counts())
-                return all(after[who] <= before[who] + 2 for who in before)
+                # The agent keeps the cgroups of some sessions for the next ones (test_exec_cutoff.py counts them).
+                return all(after[who] <= before[who] + (8 * 4 + 2 if who == "agent" else 2) for who in before)
             e2e.wait_until("descriptors are given back", settled, 15)
             print(f"descriptors {before} -> {after}", file=sys.stderr)
 

@@ -150,7 +150,7 @@ class Limits(unittest.TestCase):
 
     def test_oom_killed_is_in_inspect(self):
         e2e.need_containers()
-        with e2e.Keepwell({"services": {"web": e2e.busybox("sleep 0.3; tail /dev/zero; exit $?", mem_limit="8m", restart="no")}}) as kw:
+        with e2e.Keepwell({"services": {"web": e2e.busybox("tail /dev/zero; exit $?", mem_limit="8m", restart="no")}}) as kw:
             kw.wait_state("web", "exited")
             self.assertTrue(kw.state("web")["OOMKilled"])
             self.assertEqual(kw.state("web")["ExitCode"], 137)

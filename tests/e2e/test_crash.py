@@ -82,9 +82,8 @@ class AgentKilled(unittest.TestCase):
                     kw.process = None
                     kw.start()
                 e2e.wait_until("the API answers", kw.answers)
-                e2e.wait_until("it is adopted", lambda: kw.get("/readyz")[0] == 200)
                 self.assertEqual(kw.state("web")["Status"], "paused")
-            kw.ok("unpause", "web")
+            e2e.wait_until("it is adopted and thawed", lambda: kw.run("unpause", "web").code == 0)
             kw.wait_health("web", "healthy")
             actions = [e["Action"] for e in kw.events("--filter", "container=e2e-web-1")]
             self.assertEqual(actions, ["create", "start", "health_status: healthy", "pause", "unpause"])

@@ -12,7 +12,7 @@ import unittest
 
 import keepwell_e2e as e2e
 
-V2 = "mount --make-rprivate / && mount -t cgroup2 cgroup2 /sys/fs/cgroup"
+V2 = "mount --make-rprivate / && umount -l -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup"
 V1 = "mount --make-rprivate / && umount -a -t cgroup2"
 
 

@@ -231,7 +231,32 @@ void Checkers::check_hooks(const Step& step) {
       }
     }
     if (!cause) complain("hook " + hook->order.name + " was run for nothing");
+    std::string id;
+    std::string name;
+    for (const auto& [key, value] : hook->order.env) {
+      if (key == "KEEPWELL_CONTAINER_ID") id = value;
+      if (key == "KEEPWELL_CHECK") name = value;
+    }
+    if (!hooks_run_[{id, name}].insert(hook->order.name).second) {
+      complain("hook " + hook->order.name + " was run twice for one failure of " + name);
+    }
   }
+  forget_hooks(step);
+}
+
+// What ends a failure: the check passes, its container does not simply run, or the rules change.
+void Checkers::forget_hooks(const Step& step) {
+  if (std::holds_alternative<Configure>(step.input)) return hooks_run_.clear();
+  std::erase_if(hooks_run_, [&](const auto& entry) {
+    const ContainerStatus* container = step.supervisor.find(entry.first.first);
+    if (container == nullptr || container->state != ServiceState::running ||
+        container->stopped_by_hand) {
+      return true;
+    }
+    return std::none_of(container->checks.begin(), container->checks.end(), [&](const auto& each) {
+      return each.spec->name == entry.first.second && each.status == Health::unhealthy;
+    });
+  });
 }
 
 // What unhealthy does, worked out again.

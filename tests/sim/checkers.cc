@@ -58,6 +58,7 @@ void Checkers::after_restore(const std::vector<Action>& actions, const Superviso
   unanswered_.clear();
   pausing_.clear();
   by_hand_.clear();
+  hooks_run_.clear();
   for (auto& [id, ledger] : ledgers_) {
     for (auto& [name, check] : ledger.checks) check.excused_at = 0;
   }

@@ -131,6 +131,7 @@ class Checkers {
   void check_uncounted(const Step& step, const ContainerStatus& after, const Seen& before);
   void check_probing(const Step& step, const ContainerStatus& after);
   void check_hooks(const Step& step);
+  void forget_hooks(const Step& step);
   void check_followed(const Supervisor& supervisor, const ContainerStatus& container);
   bool excused(const ServiceSpec& spec) const;
   static bool gated(const ContainerStatus& container, const CheckStatus& check);
@@ -156,6 +157,8 @@ class Checkers {
   std::optional<Stall> last_stall_;
   std::optional<Instant> last_suspend_;
   std::set<std::pair<std::string, std::string>> by_hand_;  // probes that were asked for: id, check
+  // By container and check, the hooks that its being unhealthy now has set off.
+  std::map<std::pair<std::string, std::string>, std::set<std::string>> hooks_run_;
   std::size_t unplanned_ = 0;  // checks that are neither in flight nor planned, in this step
 };
 
