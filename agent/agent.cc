@@ -98,6 +98,7 @@ Status Agent::open_parts(const AgentOptions& options) {
   engine_options.run_dir = options.run_dir;
   engine_options.data_dir = options.data_dir;
   engine_options.runtime = accepted_->runtime;
+  engine_options.cgroup_parent = options.cgroup_parent;
   engine_options.on_event = [this](const EngineEvent& event) { driver_->submit(Input(event)); };
   engine_options.on_warning = [](const std::string& text) { log_warning(text); };
   auto engine = LinuxEngine::open(loop_, *keeper_, std::move(engine_options));

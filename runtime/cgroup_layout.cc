@@ -174,6 +174,19 @@ std::string describe(const CgroupLayout& layout) {
   return "no cgroups: no limits, and of a probe only its session is killed";
 }
 
+namespace {
+
+// Below MOUNT, what is missing of PATH and PATH itself.
+Status make_directories(const std::string& mount, std::string_view path) {
+  for (std::size_t at = path.find('/', 1); at != std::string_view::npos;
+       at = path.find('/', at + 1)) {
+    if (Status made = make_directory(mount + std::string(path.substr(0, at))); !made) return made;
+  }
+  return make_directory(mount + std::string(path));
+}
+
+}  // namespace
+
 Result<CgroupRoot> open_cgroup_root(CgroupLayout layout, const std::string& run_dir,
                                     const std::string& parent) {
   CgroupRoot root;
@@ -187,8 +200,10 @@ Result<CgroupRoot> open_cgroup_root(CgroupLayout layout, const std::string& run_
   }
   if (!host.unified_mount.empty()) {
     std::string directory = host.unified_mount + root.path;
+    if (Status made = make_directories(host.unified_mount, root.path); !made) {
+      return fail(made.error());
+    }
     if (host.kind == CgroupKind::v2) enable_controllers(host.unified_mount + above);
-    if (Status made = make_directory(directory); !made) return fail(made.error());
     if (host.kind == CgroupKind::v2) enable_controllers(directory);
     if (Result<std::string> enabled = read_small_file(directory + "/cgroup.subtree_control")) {
       while (!enabled->empty() && enabled->back() == '\n') enabled->pop_back();
@@ -198,7 +213,7 @@ Result<CgroupRoot> open_cgroup_root(CgroupLayout layout, const std::string& run_
   for (const char* controller : {"pids", "memory", "freezer", "cpu"}) {
     const CgroupV1Mount* mount = host.find_v1(controller);
     if (mount == nullptr) continue;
-    Status made = make_directory(mount->mount + root.path);
+    Status made = make_directories(mount->mount, root.path);
     if (!made && host.kind == CgroupKind::v1) return fail(made.error());
   }
   return root;

@@ -83,6 +83,8 @@ void add_run(const Commands& c) {
   command->add_option("--data-dir", options->data_dir, "data directory (over the file's)");
   command->add_option("--exit-code-from", options->exit_code_from,
                       "a service: when it has ended for good, stop all and end with its exit code");
+  command->add_option("--cgroup-parent", options->cgroup_parent,
+                      "the cgroup under which all containers live; not below keepwell's own unit");
   command->callback(
       [options, &action = c.action] { action = [options] { return run_command(*options); }; });
 }
@@ -117,6 +119,7 @@ void add_agent(const Commands& c) {
   command->add_option("--keeper-fd", options->keeper_fd);
   command->add_option("--listen-fd", options->listen_fd);
   command->add_option("--exit-code-from", options->exit_code_from);
+  command->add_option("--cgroup-parent", options->cgroup_parent);
   command->callback(
       [options, &action = c.action] { action = [options] { return agent_command(*options); }; });
 }

@@ -23,6 +23,9 @@ struct RunOptions {
   std::string data_dir;  // empty: x-keepwell.data_dir
   // A service: when it has ended for good everything is stopped, and keepwell ends with its code.
   std::string exit_code_from;
+  // As docker run's: "keepwell.slice/keepwell-containers.service". Empty: chosen, see
+  // open_cgroup_root().
+  std::string cgroup_parent;
 };
 
 // Checks the file, prepares run and data directory, takes the lock and the API socket, stores the
@@ -53,6 +56,7 @@ struct AgentOptions {
   int keeper_fd = 3;           // wire::kControlFd: the SOCK_SEQPACKET pair to the keeper
   int listen_fd = 4;           // wire::kListenFd: the API's listening socket
   std::string exit_code_from;  // RunOptions::exit_code_from
+  std::string cgroup_parent;   // RunOptions::cgroup_parent, with a leading slash
 };
 
 // Restores what was stored and supervises until it is told to stop.

@@ -3,6 +3,7 @@
 // the lock (who has it may change all below), the socket, the accepted configuration, the exec.
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 
 #include "agent/cli/commands.h"
 #include "agent/cli/files.h"
@@ -33,9 +34,24 @@ Result<Programs> find_programs() {
   return programs;
 }
 
+// With a leading slash and without one at the end.
+Result<std::string> checked_cgroup_parent(std::string parent) {
+  if (parent.empty()) return parent;
+  const std::string given = parent;
+  if (parent.front() != '/') parent.insert(parent.begin(), '/');
+  parent = std::filesystem::path(parent).lexically_normal().string();
+  if (parent.size() > 1 && parent.back() == '/') parent.pop_back();
+  if (given.find("..") != std::string::npos) {
+    return fail(Errc::invalid, "cannot use the cgroup " + given +
+                                   ": it has .. in it; name it from the top of the cgroup tree "
+                                   "(--cgroup-parent)");
+  }
+  return parent;
+}
+
 // Returns only on failure.
-Error become_keeper(const ProjectSpec& project, const std::string& exit_code_from,
-                    const Programs& programs, const UniqueFd& lock, const UniqueFd& listener) {
+Error become_keeper(const ProjectSpec& project, const RunOptions& options, const Programs& programs,
+                    const UniqueFd& lock, const UniqueFd& listener) {
   std::vector<std::string> argv{"keepwell-keeper",
                                 "--lock-fd=" + std::to_string(lock.get()),
                                 "--listen-fd=" + std::to_string(listener.get()),
@@ -50,12 +66,14 @@ Error become_keeper(const ProjectSpec& project, const std::string& exit_code_fro
                                 project.run_dir,
                                 "--data-dir",
                                 project.data_dir};
-  if (!exit_code_from.empty()) argv.insert(argv.end(), {"--exit-code-from", exit_code_from});
+  for (const auto& [name, value] : {std::pair{"--exit-code-from", options.exit_code_from},
+                                    std::pair{"--cgroup-parent", options.cgroup_parent}}) {
+    if (!value.empty()) argv.insert(argv.end(), {name, value});
+  }
   return become(programs.keeper, argv, {lock.get(), listener.get()});
 }
 
-Error run(const ProjectSpec& project, const ConfigSource& source,
-          const std::string& exit_code_from) {
+Error run(const ProjectSpec& project, const ConfigSource& source, const RunOptions& options) {
   Result<Programs> programs = find_programs();
   if (!programs) return programs.error();
   // Whoever may connect to the socket must be able to reach it.
@@ -72,12 +90,19 @@ Error run(const ProjectSpec& project, const ConfigSource& source,
   if (!store) return store.error();
   if (Status saved = store->save_project(project); !saved) return saved.error();
   if (Status saved = save_source(project.run_dir, source); !saved) return saved.error();
-  return become_keeper(project, exit_code_from, *programs, *lock, *listener);
+  return become_keeper(project, options, *programs, *lock, *listener);
 }
 
 }  // namespace
 
-int run_command(const RunOptions& options) {
+int run_command(const RunOptions& given) {
+  RunOptions options = given;
+  Result<std::string> parent = checked_cgroup_parent(given.cgroup_parent);
+  if (!parent) {
+    print_error(parent.error());
+    return 2;
+  }
+  options.cgroup_parent = *parent;
   Result<LoadOptions> load = load_options(options.file, options.run_dir, options.data_dir);
   if (!load) {
     print_error(load.error());
@@ -101,7 +126,7 @@ int run_command(const RunOptions& options) {
                                     ": the file has no such service (--exit-code-from)"});
     return 2;
   }
-  print_error(run(*project, source, last));
+  print_error(run(*project, source, options));
   return 1;
 }
 

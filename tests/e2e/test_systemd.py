@@ -19,6 +19,7 @@ import unittest
 import keepwell_e2e as e2e
 
 UNIT = e2e.ROOT / "config/systemd/keepwell.service"
+UNITS = sorted(UNIT.parent.iterdir())
 HIERARCHIES = ("unified", "systemd", "pids", "memory", "freezer", "cpu")
 
 # Outside: cgroups of its own. Inside: a root whose changes vanish, nothing of the host's settings writable, and of the
@@ -43,7 +44,7 @@ touch $R/dev/console; mount --bind "$(tty)" $R/dev/console
 rm -rf $R/etc/systemd/system $R/usr/lib/systemd/system/*.wants $R/lib/systemd/system/*.wants
 mkdir -p $R/etc/systemd/system $R/etc/keepwell $R/bin-kw $R/var/lib/keepwell
 mount --bind $BIN $R/bin-kw
-cp $W.unit $R/etc/systemd/system/keepwell.service
+cp $W.units/* $R/etc/systemd/system/
 cp $W.compose $R/etc/keepwell/compose.yaml
 for n in network-online local-fs; do printf "[Unit]\nDefaultDependencies=no\n" >$R/etc/systemd/system/$n.target; done
 printf "[Unit]\nDefaultDependencies=no\nRequires=keepwell.service systemd-journald.service\n" >$R/etc/systemd/system/kw-test.target
@@ -58,9 +59,10 @@ class Verify(unittest.TestCase):
         if not shutil.which("systemd-analyze"):
             self.skipTest("systemd-analyze is not installed (package systemd)")
         with tempfile.TemporaryDirectory(prefix="kw-systemd-") as directory:
-            unit = pathlib.Path(directory) / UNIT.name
-            unit.write_text(UNIT.read_text().replace("/usr/bin/keepwell", str(e2e.BIN / "keepwell")))
-            done = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, check=False)
+            units = [pathlib.Path(directory) / unit.name for unit in UNITS]
+            for copy, unit in zip(units, UNITS):
+                copy.write_text(unit.read_text().replace("/usr/bin/keepwell", str(e2e.BIN / "keepwell")))
+            done = subprocess.run(["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True, check=False)
         self.assertEqual((done.returncode, [line for line in done.stderr.splitlines() if "keepwell" in line]), (0, []))
 
     def test_what_the_unit_promises(self):
@@ -75,7 +77,9 @@ class Systemd:
     def __init__(self, compose):
         self.work = tempfile.mkdtemp(prefix="kw-systemd-")
         self.name = f"keepwell-test-{os.getpid()}"
-        pathlib.Path(self.work + ".unit").write_text(UNIT.read_text().replace("/usr/bin/keepwell", "/bin-kw/keepwell"))
+        os.mkdir(self.work + ".units")
+        for unit in UNITS:
+            pathlib.Path(self.work + ".units", unit.name).write_text(unit.read_text().replace("/usr/bin/keepwell", "/bin-kw/keepwell"))
         pathlib.Path(self.work + ".compose").write_text(json.dumps(compose))
         self.places = [f"/sys/fs/cgroup/{h}" for h in HIERARCHIES if os.path.isdir(f"/sys/fs/cgroup/{h}")] or ["/sys/fs/cgroup"]
         self.console = bytearray()
@@ -130,8 +134,8 @@ class Systemd:
         os.close(self.master)
         for place in self.places:
             e2e.wait_until("its cgroups are empty", lambda p=place: self.removed(f"{p}/{self.name}"))
-        for suffix in (".unit", ".compose"):
-            os.unlink(self.work + suffix)
+        shutil.rmtree(self.work + ".units")
+        os.unlink(self.work + ".compose")
         os.rmdir(self.work)
 
     def removed(self, place):
@@ -158,7 +162,10 @@ class Booted(unittest.TestCase):
         e2e.wait_until("systemd has started keepwell", sd.active, 40)
         pid = e2e.wait_until("the service runs", lambda: sd.running("web"), 20)
         cgroup = sd.run("cat", f"/proc/{pid}/cgroup").stdout
-        self.assertNotIn("keepwell.service", re.search(r"^0::(.*)$", cgroup, re.M).group(1))
+        self.assertRegex(re.search(r"^0::(.*)$", cgroup, re.M).group(1),
+                         "^/keepwell.slice/keepwell-containers.service/keepwell-[0-9a-f]+/[0-9a-f]{64}/")
+        keeper = sd.run("cat", f"/proc/{sd.show('MainPID')}/cgroup").stdout
+        self.assertRegex(keeper, "(?m)^0::/keepwell.slice/keepwell.service$")
 
         # Its main process killed: systemd starts it again, the service has not noticed.
         for victim in ("MainPID", "all"):
@@ -178,6 +185,7 @@ class Booted(unittest.TestCase):
         self.assertEqual(sd.show("MainPID"), main)
 
         # `systemctl reload` and an upgrade: the same process still.
+        sd.run("systemctl", "daemon-reload")
         sd.run("systemctl", "reload", "keepwell.service")
         self.assertTrue(sd.running("web", pid))
         sd.run("/bin-kw/keepwell", "upgrade")
