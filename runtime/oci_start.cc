@@ -309,6 +309,7 @@ Result<std::string> OciStart::bring_init() {
 void OciStart::create() {
   unlink((bundle_ + "/runtime.log").c_str());
   unlink((bundle_ + "/pid").c_str());
+  unlink((bundle_ + "/.pid").c_str());  // of a killed runc, which refuses to begin where it exists
   HostCommand command;
   command.argv =
       runtime_create_argv(*context_->runtime, {.id = id_,

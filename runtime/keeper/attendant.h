@@ -1,5 +1,6 @@
 // A program that the keeper keeps running: the agent or the logger. When it dies it is started
-// again after 100 ms, doubling up to 5 s; the delay starts again once it has served for a second.
+// again after 100 ms; one that dies before it has served for 300 ms after twice the last delay, up
+// to 5 s.
 #pragma once
 
 #include <sys/types.h>
@@ -17,6 +18,7 @@ namespace keepwell {
 struct Attendant {
   static constexpr std::uint64_t kDelayMinMs = 100;
   static constexpr std::uint64_t kDelayMaxMs = 5000;
+  static constexpr std::uint64_t kServedMs = 300;
   static constexpr std::uint64_t kLostMs = 2000;
 
   std::vector<std::string> argv;

@@ -31,6 +31,7 @@ Result<RuntimeExec> RuntimeExec::prepare(const OciRuntime& runtime, std::string_
   made.process_file_ = base + ".json";
   made.pid_file_ = base + ".pid";
   made.log_file_ = base + ".log";
+  unlink((bundle_dir + "/.exec-" + name + ".pid").c_str());  // of a killed runc
   std::ofstream out(made.process_file_, std::ios::trunc);
   out << process.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   out.close();

@@ -279,7 +279,7 @@ def compare_ends(account, dies, windows):
             j += 1
     # One more: it was stopped before it had begun to keep its account.
     if len(dies) > j and not (len(dies) == j + 1 and dies[j] in (137, 143)):
-        wrong.append(("more ends told than there were", dies[j:]))
+        wrong.append(("more ends told than there were", dies[j:], "the last of its own", account[-3:]))
     return wrong, unknown, untold
 
 

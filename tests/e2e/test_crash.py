@@ -69,6 +69,16 @@ class AgentKilled(unittest.TestCase):
             self.assertGreaterEqual(kw.inspect("sick")["RestartCount"], count)
 
 
+    def test_what_a_killed_runtime_left_does_not_hinder_the_next_start(self):
+        # runc writes its pid file as ".pid" and renames it, and refuses to begin where that exists.
+        with e2e.Keepwell({"services": {"web": e2e.busybox("exec sleep 1000")}}) as kw:
+            kw.wait_state("web", "running")
+            kw.ok("stop", "-t", "0", "web")
+            bundle = kw.run_dir / kw.inspect("web")["Id"]
+            (bundle / ".pid").write_text("")
+            kw.ok("start", "web")
+            kw.wait_state("web", "running")
+
     def test_a_paused_container_is_found_paused(self):
         with e2e.Keepwell({"services": {
             "web": e2e.busybox(LINES, restart="always", healthcheck={"test": "exit 0", "interval": "200ms"})}}) as kw:
@@ -101,6 +111,19 @@ class LoggerKilled(unittest.TestCase):
             lines = kw.ok("logs", "web").splitlines()
             self.assertEqual(lines, [f"line {i}" for i in range(1, len(lines) + 1)])
             self.assertGreater(len(lines), 30)
+
+
+    def test_killed_again_and_again_it_is_soon_back(self):
+        # One that has served is no crash loop, however often it is killed.
+        with e2e.Keepwell({"services": {"web": e2e.process(LINES)}}) as kw:
+            kw.wait_state("web", "running")
+            for life in (0.02, 0.02, 0.02, 0.02, 0.02, 0.5, 0.5):
+                logger = e2e.wait_until("a logger", kw.logger_pid)
+                time.sleep(life)
+                began = time.monotonic()
+                os.kill(logger, signal.SIGKILL)
+                e2e.wait_until("a new logger", lambda old=logger: kw.logger_pid() not in (None, old), every=0.01)
+            self.assertLess(time.monotonic() - began, 1)
 
 
 class KeeperKilled(unittest.TestCase):
