@@ -6,12 +6,16 @@ keepwell_build_packages=(g++ cmake ninja-build ccache pkg-config libuv1-dev liby
   prometheus-cpp-dev libspdlog-dev catch2 libcli11-dev nlohmann-json3-dev libexpected-dev
   libboost-dev libseccomp-dev libcap-dev libssl-dev libnghttp2-dev libre2-dev ca-certificates)
 keepwell_run_packages=(runc iproute2 procps)
-keepwell_test_packages=(python3 busybox-static crun curl openssl git docker-compose skopeo umoci)
+keepwell_test_packages=(python3 busybox-static crun curl openssl git skopeo umoci strace systemd
+  docker.io docker-compose python3-docker prometheus prometheus-alertmanager)
 
 # sudo where we are not root; a plain call where we are.
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
 }
+
+# The docker command is part of docker.io in Debian 12, and a package of its own after it.
+[ "$(. /etc/os-release && echo "${VERSION_ID:-13}")" = 12 ] || keepwell_test_packages+=(docker-cli)
 
 # install_packages NAME...: installs those that are not installed. Returns 1 (saying what is missing)
 # where it cannot.

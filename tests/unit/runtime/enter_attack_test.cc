@@ -30,6 +30,7 @@ class Background {
                         {.stdio = {null.get(), output_.write_end.get(), output_.write_end.get()},
                          .status = status.write_end.get(),
                          .target_pidfd = container.pidfd(),
+                         .target_root = container.root(),
                          .cgroup_procs = cgroups});
     REQUIRE(plan);
     auto begin = Clock::now();
@@ -242,6 +243,7 @@ TEST_CASE("attack: entering a frozen cgroup blocks the entering process only") {
                                             {.stdio = {null.get(), null.get(), null.get()},
                                              .status = status.write_end.get(),
                                              .target_pidfd = container.pidfd(),
+                                             .target_root = container.root(),
                                              .cgroup_procs = leaf->join_fds({})});
     REQUIRE(plan);
     auto begin = Clock::now();

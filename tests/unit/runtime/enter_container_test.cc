@@ -136,12 +136,13 @@ TEST_CASE("a terminal in a container, and one that is not a devpts") {
     int pair[2];
     REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
     UniqueFd ours(pair[0]), theirs(pair[1]);
-    return run_plan(container.base(),
-                    {.argv = {"sh", "-c", "tty >/tmp/tty; stty size >>/tmp/tty"},
-                     .tty = true,
-                     .tty_rows = 11,
-                     .tty_columns = 22},
-                    {.pidfd = container.pidfd(), .tty_socket = theirs.get()});
+    return run_plan(
+        container.base(),
+        {.argv = {"sh", "-c", "tty >/tmp/tty; stty size >>/tmp/tty"},
+         .tty = true,
+         .tty_rows = 11,
+         .tty_columns = 22},
+        {.pidfd = container.pidfd(), .root = container.root(), .tty_socket = theirs.get()});
   };
   CHECK_FALSE(open_tty().failure);
   CHECK(container.shell("cat /tmp/tty").output == "/dev/pts/0\n11 22\n");
@@ -156,8 +157,9 @@ TEST_CASE("a terminal in a container, and one that is not a devpts") {
   int pair[2];
   REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
   UniqueFd ours(pair[0]), theirs(pair[1]);
-  Outcome refused = run_plan(fooled.base(), {.argv = {"sh"}, .tty = true},
-                             {.pidfd = fooled.pidfd(), .tty_socket = theirs.get()});
+  Outcome refused =
+      run_plan(fooled.base(), {.argv = {"sh"}, .tty = true},
+               {.pidfd = fooled.pidfd(), .root = fooled.root(), .tty_socket = theirs.get()});
   REQUIRE(refused.failure);
   CHECK(refused.failure->step == EnterStep::tty);
   CHECK(refused.took < std::chrono::milliseconds(1000));

@@ -163,6 +163,7 @@ inline std::string drain(int fd, int deadline_ms = 10'000) {
 
 struct Place {  // where to run: descriptors of a container, or nothing for the host
   int pidfd = -1;
+  int root = -1;
   std::vector<int> cgroup_procs{};
   int tty_socket = -1;
 };
@@ -178,6 +179,7 @@ inline Outcome run_plan(const ExecPlanBase& base, const ExecRequest& request,
                       {.stdio = {null.get(), output.write_end.get(), output.write_end.get()},
                        .status = status.write_end.get(),
                        .target_pidfd = place.pidfd,
+                       .target_root = place.root,
                        .tty_socket = place.tty_socket,
                        .cgroup_procs = place.cgroup_procs});
   if (!plan) FAIL(plan.error().text);
@@ -321,6 +323,9 @@ class Container {
     REQUIRE(run_command(runc("state " + id_) + " >" + (directory_ / "state")) == 0);
     pid_ = nlohmann::json::parse(slurp(directory_ / "state")).at("pid").get<int>();
     pidfd_ = UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
+    root_ = UniqueFd(::open(("/proc/" + std::to_string(pid_) + "/root").c_str(),
+                            O_PATH | O_DIRECTORY | O_CLOEXEC));
+    REQUIRE(root_);
     Result<ExecPlanBase> compiled =
         compile_exec_plan_base(config_.dump(), {.keyring = crun() ? id_ : "_ses." + id_});
     if (!compiled) FAIL(compiled.error().text);
@@ -335,7 +340,8 @@ class Container {
     return oracle() + options + " --root " + (directory_ / "runc") + " " + arguments;
   }
   Outcome exec(const ExecRequest& request) const {
-    return run_plan(base_, request, {.pidfd = pidfd_.get(), .cgroup_procs = cgroup_procs});
+    return run_plan(base_, request,
+                    {.pidfd = pidfd_.get(), .root = root_.get(), .cgroup_procs = cgroup_procs});
   }
   // A shell script inside; its output.
   Outcome shell(const std::string& script, const std::string& user = "") const {
@@ -345,6 +351,7 @@ class Container {
   const std::string& id() const { return id_; }
   int pid() const { return pid_; }
   int pidfd() const { return pidfd_.get(); }
+  int root() const { return root_.get(); }
   std::string rootfs() const { return directory_ / "rootfs"; }
   const TempDir& directory() const { return directory_; }
   ExecPlanBase& base() { return base_; }
@@ -356,6 +363,8 @@ class Container {
   std::string id_;
   int pid_ = 0;
   UniqueFd pidfd_;
+  UniqueFd
+      root_;  // where the tests run in a chroot, the mount namespace's own is not the container's
   nlohmann::json config_;
   ExecPlanBase base_;
 };
