@@ -48,6 +48,14 @@ Result<std::shared_ptr<Exec>> ExecSessions::create(const std::string& container_
   exec->spec = std::move(spec);
   exec->created = Loop::now().mono;
   execs_[exec->id] = exec;
+  created_.push_back(exec->id);
+  if (created_.size() > kExecUnstartedFor) {
+    const auto oldest = execs_.find(created_.front());
+    if (oldest != execs_.end() && oldest->second->state == Exec::State::created) {
+      execs_.erase(oldest);
+    }
+    created_.pop_front();
+  }
   if (!sweeper_.armed()) sweeper_.start_after(kSweep, [this] { forget_old(); });
   return exec;
 }

@@ -31,6 +31,7 @@ inline constexpr std::size_t kExecsMax = 10'000;  // remembered at once
 inline constexpr std::size_t kEndedExecsMax = 2'000;
 inline constexpr Duration kExecKept = std::chrono::minutes(5);            // after it has ended
 inline constexpr Duration kExecUnstartedKept = std::chrono::minutes(10);  // if nobody starts it
+inline constexpr std::size_t kExecUnstartedFor = 2'000;  // nor while so many others are created
 
 struct ConsoleSize {
   int rows = 0, columns = 0;
@@ -105,7 +106,8 @@ class ExecSessions {
 
   std::uint64_t random_state_;
   std::map<std::string, std::shared_ptr<Exec>> execs_;
-  std::deque<std::string> ended_;  // ids, in the order of their ends
+  std::deque<std::string> created_;  // ids of the last kExecUnstartedFor
+  std::deque<std::string> ended_;    // ids, in the order of their ends
   Timer sweeper_;
 };
 

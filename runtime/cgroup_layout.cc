@@ -87,7 +87,7 @@ std::string join_path(const std::string& a, std::string_view b) {
 
 std::string hash_name(const std::string& run_dir) {
   std::uint32_t hash = 2166136261u;  // FNV-1a
-  for (unsigned char c : run_dir) hash = (hash ^ c) * 16777619u;
+  for (char c : run_dir) hash = (hash ^ static_cast<unsigned char>(c)) * 16777619u;
   char name[32];
   std::snprintf(name, sizeof(name), "/keepwell-%08x", hash);
   return name;

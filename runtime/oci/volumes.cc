@@ -141,7 +141,7 @@ Result<BundleMount> file_mount(const FileSpec& file, const std::string& path) {
 
 std::string anonymous_volume_name(const std::string& container_name, const std::string& target) {
   std::uint64_t hash = 14695981039346656037u;  // FNV-1a
-  for (unsigned char c : target) hash = (hash ^ c) * 1099511628211u;
+  for (char c : target) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211u;
   char digits[24];
   std::snprintf(digits, sizeof digits, "_%016llx", static_cast<unsigned long long>(hash));
   return container_name + digits;

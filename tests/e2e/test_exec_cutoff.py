@@ -172,7 +172,7 @@ class CutOff(unittest.TestCase):
             agent, box = kw.agent_pid(), kw.pid("box")
             kw.ok("exec", "box", "true")  # what is opened once for a container is open
             before = self.counts(kw)
-            # Warm: allocator, page cache and the records of ended sessions (2,000 at most) have their size.
+            # Warm: allocator, page cache and the records of sessions (2,000 ended, some unstarted) have their size.
             self.cut_off(kw, min(OPTIONS.sessions, 2400), f"{self.seed} warm")
             self.settled(kw, before)
             warm = self.rss_mb(kw)

@@ -47,17 +47,40 @@ TEST_CASE("of those that have ended the last two thousand are kept") {
   loop->close();
 }
 
+TEST_CASE("one that nobody starts is forgotten after two thousand others") {
+  std::unique_ptr<Loop> loop = *Loop::open();
+  {
+    ExecSessions execs(*loop, 1);
+    const auto started = *execs.create("c1", "web", 1, {});
+    started->state = Exec::State::running;
+    const auto forgotten = *execs.create("c1", "web", 1, {});
+    for (std::size_t i = 1; i < kExecUnstartedFor; ++i) {
+      REQUIRE(execs.create("c1", "web", 1, {}));
+      CHECK(execs.find(forgotten->id) == forgotten);
+    }
+    REQUIRE(execs.create("c1", "web", 1, {}));
+    CHECK(execs.find(forgotten->id) == nullptr);
+    CHECK(execs.find(started->id) == started);
+    CHECK(execs.size() == kExecUnstartedFor + 1);
+  }
+  loop->close();
+}
+
 TEST_CASE("when too many are remembered, finished ones make room and others do not") {
   std::unique_ptr<Loop> loop = *Loop::open();
   {
     ExecSessions execs(*loop, 1);
     for (std::size_t i = 0; i < kExecsMax; ++i) {
       const auto exec = *execs.create("c1", "web", 1, {});
+      exec->state = Exec::State::running;
       if (i < 10) execs.finish(*exec, 0);
     }
-    CHECK(execs.create("c1", "web", 1, {}).has_value());
-    CHECK(execs.size() == kExecsMax);
-    for (int i = 0; i < 9; ++i) CHECK(execs.create("c1", "web", 1, {}).has_value());
+    for (int i = 0; i < 10; ++i) {
+      const auto exec = execs.create("c1", "web", 1, {});
+      REQUIRE(exec);
+      (*exec)->state = Exec::State::running;
+      CHECK(execs.size() == kExecsMax);
+    }
     const auto refused = execs.create("c1", "web", 1, {});
     REQUIRE_FALSE(refused);
     CHECK(refused.error().code == Errc::unavailable);

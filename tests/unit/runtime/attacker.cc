@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <sys/ptrace.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -87,9 +88,11 @@ bool starts_with(const char* text, const char* with) {
 }
 
 // Pipes, /dev/null, and the memory that the plan comes in.
-bool harmless(const char* target) {
+bool harmless(const std::string& link, const char* target) {
+  struct stat file {};
   return starts_with(target, "pipe:") || starts_with(target, "socket:") ||
-         strcmp(target, "/dev/null") == 0 || starts_with(target, "/memfd:keepwell-plan");
+         starts_with(target, "/memfd:keepwell-plan") ||
+         (stat(link.c_str(), &file) == 0 && S_ISCHR(file.st_mode) && file.st_rdev == makedev(1, 3));
 }
 
 // The container's own user database, in which HOME is looked up where nothing says it.
@@ -125,7 +128,7 @@ void pry(int pid, const std::string& secret, Loot& loot) {
     const std::string link = of(pid, ("fd/" + std::string(entry->d_name)).c_str());
     if (readlink(link.c_str(), target, 255) <= 0) continue;
     if (atoi(entry->d_name) > mine.highest) mine.highest = atoi(entry->d_name);
-    if (!harmless(target) && !own_passwd(link, target)) ++mine.foreign_files;
+    if (!harmless(link, target) && !own_passwd(link, target)) ++mine.foreign_files;
   }
   if (fds != nullptr) closedir(fds);
   int memory = open(of(pid, "mem").c_str(), O_RDONLY);

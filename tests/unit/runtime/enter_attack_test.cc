@@ -167,6 +167,7 @@ TEST_CASE("attack: looking into a process that is entering") {
                               {"E: unprivileged", unprivileged}};
   for (const Fixture& fixture : fixtures) {
     CAPTURE(fixture.name);
+    if (*fixture.name == 'C' && in_chroot()) continue;
     sniff(fixture.tweak);
   }
 }
