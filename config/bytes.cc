@@ -8,7 +8,7 @@ namespace {
 constexpr std::string_view kPrefixes = "kmgtp";
 
 tl::unexpected<Error> refuse(std::string_view text, std::string_view why) {
-  return fail(Errc::invalid, "cannot read the size " + quoted(text) + ": " + std::string(why));
+  return fail(Errc::invalid, "cannot read the size " + in_quotes(text) + ": " + std::string(why));
 }
 
 std::string lower(std::string_view text) {

@@ -280,8 +280,8 @@ class TreeReader {
                               std::vector<std::pair<std::string, std::string>>& chain) {
     for (const auto& [path, service] : chain) {
       if (path != file.path || service != name) continue;
-      context_.report.error(
-          place, "extends goes in a circle over service " + quoted(name) + "; remove one of them");
+      context_.report.error(place, "extends goes in a circle over service " + in_quotes(name) +
+                                       "; remove one of them");
       return std::nullopt;
     }
     for (Entry& entry : file.services->entries) {
@@ -301,7 +301,7 @@ class TreeReader {
     for (const Entry& entry : file.services->entries) names.push_back(entry.key);
     std::string_view near = context_.report.full() ? std::string_view() : nearest_name(name, names);
     context_.report.error(place,
-                          "service " + quoted(name) + " is not in " + file.path +
+                          "service " + in_quotes(name) + " is not in " + file.path +
                               (near.empty() ? "" : "; did you mean " + std::string(near) + "?"));
     return std::nullopt;
   }
@@ -394,7 +394,7 @@ class TreeReader {
       for (const Entry& entry : into->entries) names.insert(entry.key);
       for (Entry& entry : section.value.entries) {
         if (names.contains(entry.key)) {
-          context_.report.error(entry.key_place, quoted(entry.key) + " of " + section.key +
+          context_.report.error(entry.key_place, in_quotes(entry.key) + " of " + section.key +
                                                      " is in the including file too; rename one "
                                                      "of them");
         } else {

@@ -130,7 +130,7 @@ class TreeBuilder : public YAML::EventHandler {
     if (tag == "!reset") return Node::Mark::reset;
     if (tag == "!override") return Node::Mark::override;
     bool plain = tag.empty() || tag == "?" || tag == "!" || tag.rfind("tag:yaml.org,2002:", 0) == 0;
-    if (!plain) report_.error(where, "tag " + quoted(tag) + " is not supported; remove it");
+    if (!plain) report_.error(where, "tag " + in_quotes(tag) + " is not supported; remove it");
     return Node::Mark::none;
   }
 
@@ -211,7 +211,7 @@ class TreeBuilder : public YAML::EventHandler {
     auto [earlier, fresh] = frame.seen.try_emplace(entry.key, entry.key_place);
     if (!fresh) {
       report_.error(entry.key_place,
-                    "key " + quoted(entry.key) + " is here a second time (first in line " +
+                    "key " + in_quotes(entry.key) + " is here a second time (first in line " +
                         std::to_string(earlier->second.line) + "); keep one of them");
       return;
     }

@@ -95,7 +95,7 @@ std::vector<Diagnostic> Report::take() {
   return out;
 }
 
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   constexpr std::size_t kShownMax = 80;
   std::string out = "\"";
   std::size_t at = 0;

@@ -72,6 +72,6 @@ class Report {
 };
 
 // TEXT in double quotes, shortened and with control characters escaped: safe to print.
-std::string quoted(std::string_view text);
+std::string in_quotes(std::string_view text);
 
 }  // namespace keepwell

@@ -37,7 +37,8 @@ std::size_t count_digits(std::string_view text) {
 }
 
 tl::unexpected<Error> refuse(std::string_view text, std::string_view why) {
-  return fail(Errc::invalid, "cannot read the duration " + quoted(text) + ": " + std::string(why));
+  return fail(Errc::invalid,
+              "cannot read the duration " + in_quotes(text) + ": " + std::string(why));
 }
 
 // The nanoseconds of WHOLE and, as a decimal fraction, FRACTION of UNIT; nothing when it overflows.

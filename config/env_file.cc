@@ -110,7 +110,7 @@ class Reader {
     if (name.empty() || (here() != '=' && here() != ':')) {
       skip_line();
       std::string_view whole = trim(text_.substr(begin, at_ - begin));
-      mistake(line, "cannot read " + quoted(whole) +
+      mistake(line, "cannot read " + in_quotes(whole) +
                         "; a line is NAME=value, and a name is made of letters, digits and _");
       return;
     }
@@ -222,7 +222,7 @@ EnvFile parse_raw_env_file(std::string_view text, const VariableLookup& process_
     std::size_t equals = whole.find('=');
     std::string name(trim(whole.substr(0, equals)));
     if (name.empty() || name.find_first_of(" \t") != std::string::npos) {
-      out.mistakes.push_back({line, "cannot read " + quoted(whole) + "; a line is NAME=value"});
+      out.mistakes.push_back({line, "cannot read " + in_quotes(whole) + "; a line is NAME=value"});
     } else if (equals != std::string_view::npos) {
       out.values.emplace_back(std::move(name), whole.substr(equals + 1));
     } else if (std::optional<std::string> value = process_environment(name)) {

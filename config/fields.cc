@@ -23,13 +23,13 @@ void report_unknown_key(LoadContext& context, const Entry& entry, std::string_vi
   std::string_view near = nearest_name(entry.key, names);
   if (extension) {
     if (near == "x-keepwell") {
-      context.report.warning(entry.key_place, "key " + quoted(entry.key) +
+      context.report.warning(entry.key_place, "key " + in_quotes(entry.key) +
                                                   " is ignored like any x- key; did you mean " +
                                                   "x-keepwell?");
     }
     return;
   }
-  std::string text = "unknown key " + quoted(entry.key) + " in " + std::string(what);
+  std::string text = "unknown key " + in_quotes(entry.key) + " in " + std::string(what);
   if (!near.empty()) {
     text += "; did you mean " + std::string(near) + "?";
   } else {
@@ -59,7 +59,7 @@ const std::string* scalar_text(LoadContext& context, std::string_view what, cons
 
 bool refuse(LoadContext& context, const Node& node, std::string_view what, std::string_view why) {
   context.report.error(node.place,
-                       std::string(what) + " " + quoted(node.text) + " " + std::string(why));
+                       std::string(what) + " " + in_quotes(node.text) + " " + std::string(why));
   return false;
 }
 
@@ -137,7 +137,7 @@ bool read_duration(LoadContext& context, std::string_view what, const Node& node
   if (text == nullptr) return false;
   Result<Duration> value = parse_duration(*text);
   if (!value) {
-    context.report.error(node.place, std::string(what) + " " + quoted(*text) +
+    context.report.error(node.place, std::string(what) + " " + in_quotes(*text) +
                                          " is not a duration: " + reason_of(value.error()));
     return false;
   }
@@ -150,7 +150,7 @@ bool read_bytes(LoadContext& context, std::string_view what, const Node& node, s
   if (text == nullptr) return false;
   Result<std::int64_t> value = parse_bytes(*text);
   if (!value) {
-    context.report.error(node.place, std::string(what) + " " + quoted(*text) +
+    context.report.error(node.place, std::string(what) + " " + in_quotes(*text) +
                                          " is not a size: " + reason_of(value.error()));
     return false;
   }

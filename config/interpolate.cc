@@ -74,7 +74,7 @@ class Interpolator {
     std::string_view name = name_at(text);
     if (name.empty()) {
       return fail(Errc::invalid, "cannot read the variable at " +
-                                     quoted("$" + std::string(text.substr(0, 20))) +
+                                     in_quotes("$" + std::string(text.substr(0, 20))) +
                                      ": a name is letters, digits and _; write $$ for a plain $");
     }
     out += plain(name);
@@ -92,7 +92,7 @@ class Interpolator {
 
   Status expand_braced(std::string_view& text, int nesting, std::string& out) {
     std::size_t end = closing_brace(text.substr(1));
-    std::string shown = quoted("$" + std::string(text.substr(0, 40)));
+    std::string shown = in_quotes("$" + std::string(text.substr(0, 40)));
     if (end == std::string_view::npos) {
       return fail(Errc::invalid, "cannot read the variable at " + shown +
                                      ": its } is missing; write $$ for a plain $");

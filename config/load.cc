@@ -72,7 +72,7 @@ void name_project(LoadContext& context, const LoadOptions& options, const Node& 
     if (name.empty()) name = "default";
   }
   if (!is_project_name(name)) {
-    context.report.error(place, "project name " + quoted(name) +
+    context.report.error(place, "project name " + in_quotes(name) +
                                     " is not one; write small letters, digits, _ and -, a letter "
                                     "or digit first");
   }

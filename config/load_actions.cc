@@ -39,7 +39,7 @@ void read_hook_timeout(const Field& f, ActionDraft& d) {
   Duration timeout{};
   if (!read_duration(f.context, "timeout", f.value(), timeout)) return;
   if (timeout <= Duration{0} || timeout > std::chrono::hours(1)) {
-    f.error("timeout " + quoted(f.value().text) + " is out of range; write 1s to 1h");
+    f.error("timeout " + in_quotes(f.value().text) + " is out of range; write 1s to 1h");
     return;
   }
   d.spec.hook.timeout = timeout;
@@ -227,7 +227,7 @@ std::vector<ActionSpec> resolve_actions(LoadContext& context, ServiceDraft& draf
       const auto found = draft.hooks.find(action.named);
       if (found == draft.hooks.end()) {
         context.report.error(action.place, "service " + draft.spec.name + " has no hook named " +
-                                               quoted(action.named) +
+                                               in_quotes(action.named) +
                                                "; add it under x-keepwell.hooks");
         continue;
       }

@@ -119,8 +119,8 @@ class DependencyCheck {
     std::vector<std::string_view> names(names_.begin(), names_.end());
     std::string_view near =
         context_.report.full() ? std::string_view() : nearest_name(dependency.service, names);
-    std::string text = "service " + draft.spec.name + " depends on " + quoted(dependency.service) +
-                       ", which this file does not have";
+    std::string text = "service " + draft.spec.name + " depends on " +
+                       in_quotes(dependency.service) + ", which this file does not have";
     if (!near.empty()) text += "; did you mean " + std::string(near) + "?";
     if (dependency.required) {
       context_.report.error(place, near.empty() ? text + "; add it or remove this" : text);
@@ -188,7 +188,7 @@ void read_depends_on(const Field& f, ServiceDraft& d) {
       if (!read_text(f.context, "an item of depends_on", item, name)) continue;
       if (!seen.insert(name).second) {
         f.context.report.error(
-            item.place, "depends_on names " + quoted(name) + " a second time; keep one of them");
+            item.place, "depends_on names " + in_quotes(name) + " a second time; keep one of them");
         continue;
       }
       d.spec.depends_on.push_back({.service = std::move(name)});

@@ -120,7 +120,7 @@ void take_definition(LoadContext& context, const Node& node, bool secret, FileDr
     for (const auto& [name, definition] : known) names.push_back(name);
     std::string_view near = nearest_name(d.spec.name, names);
     context.report.error(
-        node.place, std::string(what) + " " + quoted(d.spec.name) + " is not among the file's " +
+        node.place, std::string(what) + " " + in_quotes(d.spec.name) + " is not among the file's " +
                         what + "s; " +
                         (near.empty() ? "add it to the top-level " + std::string(what) + "s"
                                       : "did you mean " + std::string(near) + "?"));
@@ -130,7 +130,7 @@ void take_definition(LoadContext& context, const Node& node, bool secret, FileDr
   if (definition.unset) {
     context.report.error(definition.place, std::string(what) + " " + d.spec.name +
                                                " takes its value from the variable " +
-                                               quoted(definition.variable) +
+                                               in_quotes(definition.variable) +
                                                ", which is not set; set it in the environment or "
                                                "in .env");
     return;
@@ -142,7 +142,7 @@ void take_definition(LoadContext& context, const Node& node, bool secret, FileDr
   std::string base = secret ? "/run/secrets" : "/";
   d.spec.target = absolute_path(base, d.target.empty() ? d.spec.name : d.target);
   if (d.spec.target == "/" || d.spec.target == base) {
-    context.report.error(node.place, "target " + quoted(d.target) + " names no file");
+    context.report.error(node.place, "target " + in_quotes(d.target) + " names no file");
     return;
   }
   service.spec.files.push_back(std::move(d.spec));

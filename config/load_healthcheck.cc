@@ -18,7 +18,7 @@ void read_timing(const Field& f, Duration& out, bool& given) {
     f.warning(f.name() + " 0 means the default, " + format_duration(out) +
               "; write that or remove it");
   } else if (value < kShortest) {
-    f.error(f.name() + " " + quoted(f.value().text) + " is shorter than 1ms; write 1ms or more");
+    f.error(f.name() + " " + in_quotes(f.value().text) + " is shorter than 1ms; write 1ms or more");
   } else {
     out = value;
     given = true;
@@ -41,7 +41,8 @@ void read_start_period(const Field& f, CheckDraft& d) {
   Duration value{};
   if (!read_duration(f.context, "start_period", f.value(), value)) return;
   if (value.count() != 0 && value < kShortest) {
-    f.error("start_period " + quoted(f.value().text) + " is shorter than 1ms; write 1ms or more");
+    f.error("start_period " + in_quotes(f.value().text) +
+            " is shorter than 1ms; write 1ms or more");
     return;
   }
   d.spec.start_period = value;
@@ -81,7 +82,7 @@ void read_test_list(const Field& f, CheckDraft& d) {
     return;
   }
   if (kind != "CMD" && kind != "CMD-SHELL") {
-    f.error("test begins with " + quoted(kind) +
+    f.error("test begins with " + in_quotes(kind) +
             "; its first item must be CMD, CMD-SHELL or NONE, as in [\"CMD\", \"" + "true\"]");
     return;
   }
@@ -295,8 +296,8 @@ void read_checks(const Field& f, ServiceDraft& draft) {
     d.spec.name = entry.key;
     if (entry.key == kHealthcheckName || entry.key.empty() ||
         entry.key.find_first_of(" \t\n/\"") != std::string::npos) {
-      f.context.report.error(entry.key_place,
-                             "check name " + quoted(entry.key) + " cannot be used; choose another");
+      f.context.report.error(entry.key_place, "check name " + in_quotes(entry.key) +
+                                                  " cannot be used; choose another");
     }
     read_map(f.context, entry.value, "check " + entry.key, kCheckKeys, d);
     if (entry.value.is_mapping()) check_target(f.context, entry.value, &entry.value, false, d);

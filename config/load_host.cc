@@ -32,7 +32,7 @@ void add_host(LoadContext& context, const Place& place, std::string name, std::s
     address = address.substr(1, address.size() - 2);
   }
   if (!is_host_name(name)) {
-    context.report.error(place, "extra_hosts: " + quoted(name) + " is no host name");
+    context.report.error(place, "extra_hosts: " + in_quotes(name) + " is no host name");
   } else if (address == "host-gateway") {
     if (!d.has("network_mode") || d.entry->value.find("network_mode")->text != "host") {
       context.report.unsupported(place,
@@ -42,7 +42,7 @@ void add_host(LoadContext& context, const Place& place, std::string name, std::s
     }
     d.spec.extra_hosts.emplace_back(std::move(name), "127.0.0.1");
   } else if (!is_address(address)) {
-    context.report.error(place, "extra_hosts: " + quoted(address) +
+    context.report.error(place, "extra_hosts: " + in_quotes(address) +
                                     " is no address; write NAME=ADDRESS, such as db=10.0.0.5");
   } else {
     d.spec.extra_hosts.emplace_back(std::move(name), std::move(address));
@@ -56,7 +56,7 @@ void add_host_line(LoadContext& context, const Node& node, ServiceDraft& d) {
   if (separator == std::string::npos) separator = text.find(':');
   if (separator == std::string::npos) {
     context.report.error(node.place,
-                         "extra_hosts: " + quoted(text) + " has no address; write NAME=ADDRESS");
+                         "extra_hosts: " + in_quotes(text) + " has no address; write NAME=ADDRESS");
     return;
   }
   add_host(context, node.place, text.substr(0, separator), text.substr(separator + 1), d);
@@ -72,7 +72,7 @@ bool is_own_sysctl(std::string_view name) {
 
 void check_sysctl(LoadContext& context, const NamedValue& sysctl, const ServiceDraft& d) {
   if (!is_own_sysctl(sysctl.name)) {
-    context.report.error(sysctl.place, "sysctl " + quoted(sysctl.name) +
+    context.report.error(sysctl.place, "sysctl " + in_quotes(sysctl.name) +
                                            " is of the whole host, not of a container; set it in "
                                            "/etc/sysctl.d");
   } else if (!sysctl.value || sysctl.value->empty()) {
@@ -136,7 +136,7 @@ void read_device(LoadContext& context, const Node& node, ServiceDraft& d) {
   DeviceSpec& device = draft.spec;
   if (device.source.empty() || device.source.front() != '/') {
     bool cdi = device.source.find('=') != std::string::npos;
-    std::string text = "device " + quoted(device.source) +
+    std::string text = "device " + in_quotes(device.source) +
                        (cdi ? " is a CDI name, which is not supported; name the device nodes"
                             : " is no path; write /dev/NAME");
     cdi ? context.report.unsupported(node.place, text) : context.report.error(node.place, text);
@@ -145,7 +145,7 @@ void read_device(LoadContext& context, const Node& node, ServiceDraft& d) {
   device.source = absolute_path("/", device.source);
   device.target = device.target.empty() ? device.source : absolute_path("/", device.target);
   if (!is_permissions(device.permissions)) {
-    context.report.error(node.place, "device permissions " + quoted(device.permissions) +
+    context.report.error(node.place, "device permissions " + in_quotes(device.permissions) +
                                          " are not r, w and m; write rwm");
     return;
   }
@@ -181,7 +181,7 @@ void read_namespace(const Field& f, std::string& out, std::string_view own) {
                                                       " is not supported; write host, or remove "
                                                       "the key for a namespace of its own");
   } else if (!mode.empty() && mode != own) {
-    f.error(f.name() + " " + quoted(mode) +
+    f.error(f.name() + " " + in_quotes(mode) +
             " is not known; write host, or remove the key for a namespace of its own");
   }
 }
@@ -193,7 +193,7 @@ void read_words_of(const Field& f, bool (*good)(const std::string&), std::string
   if (!read_text_or_list(f.context, f.name(), f.value(), words)) return;
   for (std::string& word : words) {
     if (!good(word)) {
-      f.error(f.name() + " " + quoted(word) + " is not " + std::string(wanted));
+      f.error(f.name() + " " + in_quotes(word) + " is not " + std::string(wanted));
     } else {
       out.push_back(std::move(word));
     }
@@ -207,7 +207,7 @@ void read_hostname(const Field& f, ServiceDraft& d) {
   if (!read_text(f.context, "hostname", f.value(), name)) return;
   constexpr std::size_t kLongest = 64;  // what the kernel takes
   if (!is_host_name(name) || name.size() > kLongest) {
-    f.error("hostname " + quoted(name) +
+    f.error("hostname " + in_quotes(name) +
             " is not one; write up to 64 letters, digits, dots and dashes");
     return;
   }
@@ -219,7 +219,7 @@ void read_domainname(const Field& f, ServiceDraft& d) {
   if (!read_text(f.context, "domainname", f.value(), name)) return;
   constexpr std::size_t kLongest = 64;
   if (!name.empty() && (!is_host_name(name) || name.size() > kLongest)) {
-    f.error("domainname " + quoted(name) +
+    f.error("domainname " + in_quotes(name) +
             " is not one; write up to 64 letters, digits, dots and dashes");
     return;
   }
@@ -298,7 +298,7 @@ void read_device_cgroup_rules(const Field& f, ServiceDraft& d) {
     if (is_device_rule(rules[i])) {
       d.spec.device_cgroup_rules.push_back(std::move(rules[i]));
     } else {
-      f.context.report.error(f.value().items[i].place, "device rule " + quoted(rules[i]) +
+      f.context.report.error(f.value().items[i].place, "device rule " + in_quotes(rules[i]) +
                                                            " is not one; write \"c 1:3 rwm\"");
     }
   }
@@ -309,7 +309,7 @@ void read_group_add(const Field& f, ServiceDraft& d) {
   if (!read_text_list(f.context, "group_add", f.value(), groups)) return;
   for (std::string& group : groups) {
     if (group.empty() || group.find_first_of(": \t\n") != std::string::npos) {
-      f.error("group_add " + quoted(group) + " is no group; write a name or a number");
+      f.error("group_add " + in_quotes(group) + " is no group; write a name or a number");
     } else {
       d.spec.group_add.push_back(std::move(group));
     }
@@ -345,7 +345,7 @@ void read_userns_mode(const Field& f, ServiceDraft&) {
     return;
   }
   f.context.report.unsupported(f.value().place,
-                               "userns_mode " + quoted(mode) + " is not supported; write host");
+                               "userns_mode " + in_quotes(mode) + " is not supported; write host");
 }
 
 void finish_host(LoadContext& context, ServiceDraft& d) {

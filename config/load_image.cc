@@ -29,7 +29,7 @@ void read_from(const Field& f, const Node& node, ImageSource& source) {
     const std::string_view near = nearest_name(transport, kTransports);
     f.context.report.error(
         node.place,
-        "x-keepwell.image " + quoted(text) + " names no source; " +
+        "x-keepwell.image " + in_quotes(text) + " names no source; " +
             (near.empty() ? "write docker-archive:FILE, oci-archive:FILE, oci:DIR, dir:DIR, "
                             "docker://NAME or containers-storage:NAME"
                           : "did you mean " + std::string(near) + ":?"));
@@ -38,7 +38,7 @@ void read_from(const Field& f, const Node& node, ImageSource& source) {
   std::string rest = text.substr(colon + 1);
   if (transport == "docker" ? rest.rfind("//", 0) != 0 || rest.size() < 3 : rest.empty()) {
     f.context.report.error(node.place,
-                           "x-keepwell.image " + quoted(text) + " names no image; " +
+                           "x-keepwell.image " + in_quotes(text) + " names no image; " +
                                (transport == "docker" ? "write docker://HOST/NAME:TAG"
                                                       : "write " + transport + ":WHAT"));
     return;
@@ -71,7 +71,7 @@ void read_image(const Field& f, ServiceDraft& d) {
   std::string image;
   if (!read_text(f.context, "image", f.value(), image)) return;
   if (image.empty() || image.find_first_of(" \t\n") != std::string::npos) {
-    f.error("image " + quoted(image) + " is not a reference; write name:tag");
+    f.error("image " + in_quotes(image) + " is not a reference; write name:tag");
     return;
   }
   d.spec.image = std::move(image);
@@ -92,7 +92,7 @@ void read_pull_policy(const Field& f, ServiceDraft& d) {
   } else if (text.rfind(kEvery, 0) == 0) {
     Result<Duration> every = parse_duration(std::string_view(text).substr(kEvery.size()));
     if (!every || every->count() <= 0) {
-      f.error("pull_policy " + quoted(text) + " has no duration; write every_12h or every_2d");
+      f.error("pull_policy " + in_quotes(text) + " has no duration; write every_12h or every_2d");
       return;
     }
     source.pull = PullPolicy::refresh;
@@ -123,7 +123,7 @@ void read_platform(const Field& f, ServiceDraft& d) {
                       text.find("//") == std::string::npos &&
                       text.find_first_not_of(kLetters) == std::string::npos;
   if (!shaped || text.rfind("linux/", 0) != 0) {
-    f.error("platform " + quoted(text) +
+    f.error("platform " + in_quotes(text) +
             " is not one that runs here; write linux/ARCHITECTURE, such as linux/amd64");
     return;
   }

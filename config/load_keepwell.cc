@@ -86,7 +86,7 @@ void read_listen(const Field& f, MetricsSpec& m) {
   bool good = colon != std::string::npos && is_port(std::string_view(text).substr(colon + 1)) &&
               (bracketed || host.find_first_of(":[] \t/") == std::string::npos);
   if (!good) {
-    f.error("metrics.listen " + quoted(text) +
+    f.error("metrics.listen " + in_quotes(text) +
             " is no address; write HOST:PORT, such as 127.0.0.1:9790");
     return;
   }
@@ -129,7 +129,7 @@ void read_api_mode(const Field& f, ApiSpec& api) {
   std::uint32_t mode = 0;
   if (!read_mode(f.context, "api.mode", f.value(), mode)) return;
   if (mode > 0777) {
-    f.error("api.mode " + quoted(f.value().text) +
+    f.error("api.mode " + in_quotes(f.value().text) +
             " has more than the rights of owner, group and "
             "others; write octal digits such as 0660");
     return;

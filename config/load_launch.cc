@@ -65,7 +65,7 @@ void read_capabilities(const Field& f, std::vector<std::string>& out) {
         std::end(kCapabilities)) {
       std::string_view near = nearest_name(name, kCapabilities);
       f.context.report.error(f.value().items[i].place,
-                             "capability " + quoted(names[i]) + " does not exist; " +
+                             "capability " + in_quotes(names[i]) + " does not exist; " +
                                  (near.empty() ? "write a name such as NET_ADMIN"
                                                : "did you mean " + std::string(near) + "?"));
     } else if (std::find(out.begin(), out.end(), name) == out.end()) {
@@ -87,7 +87,7 @@ void read_security_option(const Field& f, const Node& node, ServiceDraft& d) {
       d.spec.no_new_privileges = false;
     } else {
       f.context.report.error(node.place,
-                             "no-new-privileges is true or false, not " + quoted(value));
+                             "no-new-privileges is true or false, not " + in_quotes(value));
     }
   } else if (key == "seccomp" && !value.empty()) {
     d.spec.seccomp = value == "unconfined" ? value : absolute_path(f.context, value);
@@ -109,7 +109,7 @@ void read_security_option(const Field& f, const Node& node, ServiceDraft& d) {
                                            "systempaths", "label"};
     std::string_view near = nearest_name(key, kKnown);
     f.context.report.error(node.place,
-                           "security_opt " + quoted(text) + " is not known; " +
+                           "security_opt " + in_quotes(text) + " is not known; " +
                                (near.empty() ? "write no-new-privileges:true, "
                                                "seccomp=FILE or apparmor=PROFILE"
                                              : "did you mean " + std::string(near) + "?"));
@@ -186,7 +186,7 @@ void read_max_size(const Field& f, LoggingSpec& logging) {
   if (!read_bytes(f.context, "max-size", f.value(), bytes)) return;
   constexpr std::int64_t kSmallest = 4096;
   if (bytes < kSmallest) {
-    f.error("max-size " + quoted(f.value().text) + " is too small; write 4k or more");
+    f.error("max-size " + in_quotes(f.value().text) + " is too small; write 4k or more");
     return;
   }
   logging.file_bytes_max = static_cast<std::uint64_t>(bytes);

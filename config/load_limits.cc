@@ -14,7 +14,8 @@ bool read_memory(const Field& f, std::string_view what, std::int64_t& out) {
   std::int64_t bytes = 0;
   if (!read_bytes(f.context, what, f.value(), bytes)) return false;
   if (bytes != 0 && bytes < kMemorySmallest) {
-    f.error(std::string(what) + " " + quoted(f.value().text) + " is too small; write 6m or more");
+    f.error(std::string(what) + " " + in_quotes(f.value().text) +
+            " is too small; write 6m or more");
     return false;
   }
   out = bytes;
@@ -28,7 +29,8 @@ bool read_cpu_count(const Field& f, std::string_view what, double& out) {
   double value = 0;
   if (!read_number(f.context, what, f.value(), 0, kCpusMax, value)) return false;
   if (value != 0 && value < 0.01) {
-    f.error(std::string(what) + " " + quoted(f.value().text) + " is too small; write 0.01 or more");
+    f.error(std::string(what) + " " + in_quotes(f.value().text) +
+            " is too small; write 0.01 or more");
     return false;
   }
   out = value;
@@ -216,7 +218,7 @@ void read_cpuset(const Field& f, ServiceDraft& d) {
   std::string text;
   if (!read_text(f.context, "cpuset", f.value(), text)) return;
   if (!is_cpu_list(text)) {
-    f.error("cpuset " + quoted(text) + " is no list of CPUs; write 0-3 or 0,2");
+    f.error("cpuset " + in_quotes(text) + " is no list of CPUs; write 0-3 or 0,2");
     return;
   }
   d.spec.cpuset = std::move(text);

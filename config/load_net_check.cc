@@ -27,7 +27,7 @@ void read_host(const Field& f, std::string& out) {
     host = host.substr(1, host.size() - 2);
   }
   if (!is_host(host)) {
-    f.error("host " + quoted(host) + " is no address; write localhost or an IP address");
+    f.error("host " + in_quotes(host) + " is no address; write localhost or an IP address");
     return;
   }
   out = std::move(host);
@@ -70,7 +70,7 @@ void read_method(const Field& f, HttpDraft& d) {
   if (!read_text(f.context, "method", f.value(), method)) return;
   constexpr std::string_view kLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ-";
   if (method.empty() || method.find_first_not_of(kLetters) != std::string::npos) {
-    f.error("method " + quoted(method) + " is not one; write GET, HEAD or another in capitals");
+    f.error("method " + in_quotes(method) + " is not one; write GET, HEAD or another in capitals");
     return;
   }
   d.spec.method = std::move(method);
@@ -85,7 +85,7 @@ void read_http_path(const Field& f, HttpDraft& d) {
   std::string path;
   if (!read_text(f.context, "path", f.value(), path)) return;
   if (!is_path(path)) {
-    f.error("path " + quoted(path) + " is not one; begin with / and write spaces as %20");
+    f.error("path " + in_quotes(path) + " is not one; begin with / and write spaces as %20");
     return;
   }
   d.spec.path = std::move(path);
@@ -102,7 +102,7 @@ void read_http_headers(const Field& f, HttpCheck& http) {
     bool bad_name =
         header.name.empty() || header.name.find_first_not_of(kToken) != std::string::npos;
     if (bad_name || has_control(header.value.value_or(""))) {
-      f.context.report.error(header.place, "header " + quoted(header.name) +
+      f.context.report.error(header.place, "header " + in_quotes(header.name) +
                                                " cannot be sent; write NAME: value on one line");
     } else {
       http.headers.emplace_back(std::move(header.name), header.value.value_or(""));
@@ -134,7 +134,7 @@ void read_status(const Field& f, HttpDraft& d) {
   for (const std::string& text : texts) {
     std::pair<int, int> range;
     if (!parse_statuses(text, range)) {
-      f.error("status " + quoted(text) + " is none; write 200, 200-299 or a list of such");
+      f.error("status " + in_quotes(text) + " is none; write 200, 200-299 or a list of such");
       return;
     }
     statuses.push_back(range);
@@ -151,7 +151,7 @@ void read_body(const Field& f, HttpDraft& d) {
   if (!read_text(f.context, "body", f.value(), pattern)) return;
   if (f.context.regex_fault && !pattern.empty()) {
     if (const auto fault = f.context.regex_fault(pattern)) {
-      f.error("body " + quoted(pattern) + " is no pattern that can be used: " + *fault +
+      f.error("body " + in_quotes(pattern) + " is no pattern that can be used: " + *fault +
               "; write one in RE2's syntax");
       return;
     }
@@ -171,7 +171,7 @@ void read_redirect_hosts(const Field& f, HttpDraft& d) {
   if (!read_text_or_list(f.context, "redirects.hosts", f.value(), hosts)) return;
   for (const std::string& host : hosts) {
     if (!is_host(host)) {
-      f.error("redirects.hosts has " + quoted(host) +
+      f.error("redirects.hosts has " + in_quotes(host) +
               ", which is no address; write localhost or IP addresses");
       return;
     }
@@ -328,7 +328,7 @@ void read_url(const Field& f, const std::string& url, WebhookSpec& webhook) {
   request.method = "POST";
   request.statuses = {{200, 299}};
   if (!parse_url(url, request, true)) {
-    f.error("webhook " + quoted(url) + " is no address; write https://HOST[:PORT]/PATH");
+    f.error("webhook " + in_quotes(url) + " is no address; write https://HOST[:PORT]/PATH");
   }
 }
 
@@ -340,7 +340,7 @@ void read_http_check(const Field& f, CheckDraft& draft) {
   if (f.value().is_scalar()) {
     if (!parse_url(f.value().text, d.spec)) {
       f.error(
-          "http " + quoted(f.value().text) +
+          "http " + in_quotes(f.value().text) +
           " is no address that can be checked; write http://127.0.0.1:8080/path, with localhost "
           "or an IP address");
     }

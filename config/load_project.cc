@@ -52,7 +52,7 @@ void check_container_names(LoadContext& context, const std::vector<ServiceDraft>
     auto [other, fresh] = taken.try_emplace(draft.spec.container_name, &draft);
     if (fresh) continue;
     context.report.error(draft.place_of("container_name"),
-                         "container_name " + quoted(draft.spec.container_name) +
+                         "container_name " + in_quotes(draft.spec.container_name) +
                              " is taken by service " + other->second->spec.name +
                              "; choose another");
   }

@@ -11,7 +11,7 @@ bool read_attempts(LoadContext& context, const Node& node, std::string_view text
   const char* end = text.data() + text.size();
   auto [stop, error] = std::from_chars(text.data(), end, out);
   if (error == std::errc{} && stop == end && out >= 0) return true;
-  context.report.error(node.place, "restart " + quoted(node.text) +
+  context.report.error(node.place, "restart " + in_quotes(node.text) +
                                        " has a bad number of tries; write on-failure:3");
   return false;
 }
@@ -115,7 +115,7 @@ bool read_restart_policy(LoadContext& context, const Node& node, RestartSpec& re
       return true;
     }
     if (node.text == "true" || node.text == "yes" || node.text == "on") {
-      context.report.error(node.place, "restart " + quoted(node.text) +
+      context.report.error(node.place, "restart " + in_quotes(node.text) +
                                            " is not a policy; write always or unless-stopped");
       return false;
     }

@@ -20,7 +20,7 @@ void read_container_name(const Field& f, ServiceDraft& d) {
   std::string name;
   if (!read_text(f.context, "container_name", f.value(), name)) return;
   if (!is_name(name, true) || name.size() < 2 || name.size() > 128) {
-    f.error("container_name " + quoted(name) +
+    f.error("container_name " + in_quotes(name) +
             " is no name; write two or more letters, digits, _ . or -, a letter or digit first");
     return;
   }
@@ -74,7 +74,7 @@ void read_profiles(const Field& f, ServiceDraft& d) {
   if (!read_text_list(f.context, "profiles", f.value(), d.spec.profiles)) return;
   for (const Node& item : f.value().items) {
     if (!is_name(item.text, true)) {
-      f.context.report.error(item.place, "profile " + quoted(item.text) +
+      f.context.report.error(item.place, "profile " + in_quotes(item.text) +
                                              " is no name; write letters, digits, _ . or -");
     }
   }
@@ -220,7 +220,7 @@ void check_process(LoadContext& context, const ServiceDraft& d) {
 void check_oci(LoadContext& context, const ServiceDraft& d) {
   if (!d.spec.working_dir.empty() && d.spec.working_dir.front() != '/') {
     context.report.error(d.place_of("working_dir"),
-                         "working_dir " + quoted(d.spec.working_dir) +
+                         "working_dir " + in_quotes(d.spec.working_dir) +
                              " is relative; write the whole path inside the container");
   }
   if (d.spec.rootfs.empty() && !d.runs_image()) {
@@ -273,7 +273,7 @@ ServiceDraft read_service(LoadContext& context, const Entry& entry) {
     d.spec.logging = context.defaults->logging;
   }
   if (!is_name(entry.key, false)) {
-    context.report.error(entry.key_place, "service name " + quoted(entry.key) +
+    context.report.error(entry.key_place, "service name " + in_quotes(entry.key) +
                                               " is not one; use letters, digits, _ . and -");
   }
   if (!entry.value.is_mapping()) {

@@ -27,7 +27,7 @@ void read_volume_driver(const Field& f, VolumeDefinition&) {
   std::string driver;
   if (!read_text(f.context, "driver of a volume", f.value(), driver)) return;
   if (!driver.empty() && driver != "local" && driver != "default") {
-    f.context.report.unsupported(f.value().place, "volume driver " + quoted(driver) +
+    f.context.report.unsupported(f.value().place, "volume driver " + in_quotes(driver) +
                                                       " is not supported; use local, with "
                                                       "driver_opts type, o and device");
   }
@@ -75,7 +75,7 @@ void read_volume_definitions(LoadContext& context, const Node& node) {
     }
     if (!is_volume_name(volume.name)) {
       context.report.error(entry.key_place,
-                           "volume name " + quoted(volume.name) +
+                           "volume name " + in_quotes(volume.name) +
                                " cannot be used; write two or more letters, digits, _ . or -, a "
                                "letter or digit first");
     }

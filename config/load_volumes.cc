@@ -27,7 +27,7 @@ struct MountDraft {
 
 void set_target(LoadContext& context, const Node& node, const std::string& text, MountSpec& mount) {
   if (text.empty() || text.front() != '/') {
-    context.report.error(node.place, "the path " + quoted(text) +
+    context.report.error(node.place, "the path " + in_quotes(text) +
                                          " of a volume inside the container is not absolute; "
                                          "write the whole path");
     return;
@@ -45,7 +45,7 @@ void set_bind_source(LoadContext& context, const Node& node, std::string text, M
   if (text == "~" || text.rfind("~/", 0) == 0) {
     auto home = context.environment.find("HOME");
     if (home == context.environment.end()) {
-      context.report.error(node.place, "the volume source " + quoted(text) +
+      context.report.error(node.place, "the volume source " + in_quotes(text) +
                                            " needs HOME, which is not set; write the whole path");
       return;
     }
@@ -62,7 +62,7 @@ void set_volume(LoadContext& context, const Node& node, const std::string& key, 
     for (const auto& [name, volume] : context.resources.volumes) names.push_back(name);
     std::string_view near = nearest_name(key, names);
     context.report.error(node.place,
-                         "volume " + quoted(key) + " is not among the file's volumes; " +
+                         "volume " + in_quotes(key) + " is not among the file's volumes; " +
                              (near.empty() ? "add it to the top-level volumes, or write ./" + key +
                                                  " for a directory beside the file"
                                            : "did you mean " + std::string(near) + "?"));
@@ -93,7 +93,7 @@ void read_mount_option(LoadContext& context, const Node& node, std::string_view 
     constexpr std::string_view kWords[] = {"ro", "rw", "nocopy", "rslave", "rshared", "rprivate"};
     std::string_view near = nearest_name(word, kWords);
     context.report.error(node.place,
-                         "volume option " + quoted(word) + " is not known; " +
+                         "volume option " + in_quotes(word) + " is not known; " +
                              (near.empty() ? "write ro, rw, nocopy or rslave"
                                            : "did you mean " + std::string(near) + "?"));
   }
@@ -115,7 +115,7 @@ void read_short_mount(LoadContext& context, const Node& node, MountSpec& mount) 
   std::vector<std::string> parts = split(node.text, ':');
   if (parts.size() > 3 || std::any_of(parts.begin(), parts.end(),
                                       [](const std::string& part) { return part.empty(); })) {
-    context.report.error(node.place, "volume " + quoted(node.text) +
+    context.report.error(node.place, "volume " + in_quotes(node.text) +
                                          " is not one; write SOURCE:PATH, SOURCE:PATH:ro or PATH");
     return;
   }
@@ -308,7 +308,7 @@ void read_tmpfs_item(LoadContext& context, const Node& node, ServiceDraft& d) {
     } else if (has_value ? value && word.size() > key.size() + 1 : flag) {
       mount.options.push_back(word);
     } else {
-      context.report.error(node.place, "tmpfs option " + quoted(word) +
+      context.report.error(node.place, "tmpfs option " + in_quotes(word) +
                                            " is not known; write size=64m, mode=1777, uid=0, "
                                            "gid=0, exec or ro");
     }

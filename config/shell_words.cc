@@ -13,7 +13,7 @@ Result<std::vector<std::string>> split_shell_words(std::string_view text) {
     char c = text[i];
     if (c == '\\' && quote != '\'') {
       if (++i == text.size()) {
-        return fail(Errc::invalid, "cannot split " + quoted(text) + ": it ends with a lone \\");
+        return fail(Errc::invalid, "cannot split " + in_quotes(text) + ": it ends with a lone \\");
       }
       word += text[i];
       in_word = true;
@@ -32,8 +32,8 @@ Result<std::vector<std::string>> split_shell_words(std::string_view text) {
       in_word = false;
     } else if (std::string_view(";&|<>()").find(c) != std::string_view::npos) {
       return fail(Errc::invalid,
-                  "cannot split " + quoted(text) + ": no shell runs it, so " +
-                      quoted(std::string(1, c)) +
+                  "cannot split " + in_quotes(text) + ": no shell runs it, so " +
+                      in_quotes(std::string(1, c)) +
                       " means nothing; quote it, or write [\"sh\", \"-c\", \"...\"]");
     } else {
       word += c;
@@ -41,7 +41,7 @@ Result<std::vector<std::string>> split_shell_words(std::string_view text) {
     }
   }
   if (quote != '\0') {
-    return fail(Errc::invalid, "cannot split " + quoted(text) + ": the closing " +
+    return fail(Errc::invalid, "cannot split " + in_quotes(text) + ": the closing " +
                                    std::string(1, quote) + " is missing");
   }
   if (in_word) words.push_back(std::move(word));

@@ -57,7 +57,7 @@ Result<int> parse_signal(std::string_view text) {
   int number = 0;
   if (read_number(text, number)) {
     if (number >= 1 && number <= kRealTimeMax) return number;
-    return fail(Errc::invalid, "cannot use signal " + quoted(text) + ": numbers are 1 to 64");
+    return fail(Errc::invalid, "cannot use signal " + in_quotes(text) + ": numbers are 1 to 64");
   }
   std::string name;
   for (char c : text) name += c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
@@ -69,7 +69,7 @@ Result<int> parse_signal(std::string_view text) {
   std::vector<std::string_view> names;
   for (const NamedSignal& s : kSignals) names.push_back(s.name);
   std::string_view near = nearest_name(name, names);
-  return fail(Errc::invalid, "cannot find signal " + quoted(text) +
+  return fail(Errc::invalid, "cannot find signal " + in_quotes(text) +
                                  (near.empty() ? ": write a name such as SIGTERM"
                                                : ": did you mean SIG" + std::string(near) + "?"));
 }

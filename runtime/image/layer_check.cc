@@ -72,7 +72,7 @@ Status refuse(const std::string& what) { return fail(Errc::invalid, what); }
 }  // namespace
 
 Status LayerCheck::take(const TarEntry& entry) {
-  const std::string name = quoted(entry.name);
+  const std::string name = in_quotes(entry.name);
   if (++entries_ > kEntriesMax) {
     return refuse("it has more than " + std::to_string(kEntriesMax) + " files");
   }
@@ -90,13 +90,13 @@ Status LayerCheck::take(const TarEntry& entry) {
       break;
     case '1':
       if (entry.target.empty() || entry.target.front() == '/' || !is_plain_path(entry.target)) {
-        return refuse("the hard link " + name + " to " + quoted(entry.target) +
+        return refuse("the hard link " + name + " to " + in_quotes(entry.target) +
                       " leads out of the image");
       }
       break;
     case '2':
       if (entry.target.size() > kPathMax || leaves_root(entry.target, depth_of(entry.name) - 1)) {
-        return refuse("the link " + name + " to " + quoted(entry.target) +
+        return refuse("the link " + name + " to " + in_quotes(entry.target) +
                       " leads out of the image");
       }
       break;

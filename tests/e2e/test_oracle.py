@@ -37,6 +37,8 @@ class Oracle(unittest.TestCase):
         if done is None:
             self.skipTest("no cgroup2 can be mounted here")
         self.assertEqual(done.returncode, 0, done.stdout[-6000:] + done.stderr[-2000:])
+        if "SKIPPED: these tests run in a chroot" in done.stdout:
+            self.skipTest("in a chroot the runtime's own exec enters the host")
         self.assertIn("All tests passed", done.stdout)
         print(done.stdout.strip().splitlines()[-1], "against", runtime, end=" ", flush=True)
 
