@@ -1,5 +1,6 @@
 #include "config/compose_files.h"
 
+#include <algorithm>
 #include <set>
 #include <utility>
 
@@ -54,6 +55,16 @@ std::size_t count_nodes(const Node& node) {
   for (const Node& item : node.items) count += count_nodes(item);
   for (const Entry& entry : node.entries) count += count_nodes(entry.value);
   return count;
+}
+
+// Whether A and B say the same, wherever they stand.
+bool same_value(const Node& a, const Node& b) {
+  return a.kind == b.kind && a.mark == b.mark && a.text == b.text &&
+         std::equal(a.items.begin(), a.items.end(), b.items.begin(), b.items.end(), same_value) &&
+         std::equal(a.entries.begin(), a.entries.end(), b.entries.begin(), b.entries.end(),
+                    [](const Entry& x, const Entry& y) {
+                      return x.key == y.key && same_value(x.value, y.value);
+                    });
 }
 
 Node* find_child(Node& node, std::string_view key) {
@@ -154,23 +165,26 @@ class TreeReader {
  public:
   explicit TreeReader(LoadContext& context) : context_(context) {}
 
-  // The files as one tree, as docker compose merges several -f.
-  std::optional<Node> read(const std::vector<std::string>& files, const std::string& directory,
-                           const Environment& environment, const Place* place) {
-    std::optional<Node> merged;
-    for (const std::string& path : files) {
-      std::optional<Node> tree = read_one(path, directory, environment, place);
-      if (!tree) continue;
-      if (merged) {
-        merge_compose_tree(*merged, std::move(*tree), context_.report);
-      } else {
-        merged = std::move(tree);
-      }
+  // The files of the command line as one tree.
+  std::optional<Node> read(const std::vector<std::string>& files,
+                           const std::function<void(const Node* name, int file)>& on_name) {
+    std::vector<Source> sources = parse_all(files, nullptr);
+    if (sources.empty()) return std::nullopt;
+    std::optional<Node> name;
+    for (Source& source : sources) {
+      if (const Node* own = find_child(source.tree, "name")) name = *own;
     }
-    return merged;
+    if (name) interpolate_tree(context_.report, look_up_in(context_.environment), *name);
+    on_name(name ? &*name : nullptr, sources.front().tree.place.file);
+    return put_together(std::move(sources), context_.directory, context_.environment);
   }
 
  private:
+  struct Source {
+    std::string path;
+    Node tree;
+  };
+
   struct File {
     std::string path;
     std::string directory;  // relative paths of a file that services extend from start here
@@ -179,8 +193,7 @@ class TreeReader {
   };
 
   // PLACE: where the file was named in another one; null: on the command line.
-  std::optional<Node> parse(const std::string& path, const Environment& environment,
-                            const Place* place) {
+  std::optional<Node> parse(const std::string& path, const Place* place) {
     int file = context_.report.add_file(path);
     Place whole{file, 0, 0};
     if (++files_ > kFilesMax) {
@@ -193,21 +206,38 @@ class TreeReader {
       context_.report.error(place != nullptr ? *place : whole, text.error().text);
       return std::nullopt;
     }
-    std::optional<Node> tree = parse_compose_tree(*text, file, context_.report);
-    if (!tree) return std::nullopt;
-    interpolate_tree(context_.report, look_up_in(environment), *tree);
-    return tree;
+    return parse_compose_tree(*text, file, context_.report);
   }
 
-  std::optional<Node> read_one(const std::string& path, const std::string& directory,
-                               const Environment& environment, const Place* place) {
-    std::optional<Node> tree = parse(path, environment, place);
-    if (!tree || !tree->is_mapping()) return tree;
-    open_files_.push_back(path);
-    extend_services(path, directory, environment, *tree);
-    include(directory, environment, *tree);
+  // Those that can be read.
+  std::vector<Source> parse_all(const std::vector<std::string>& files, const Place* place) {
+    std::vector<Source> sources;
+    for (const std::string& path : files) {
+      if (std::optional<Node> tree = parse(path, place))
+        sources.push_back({path, std::move(*tree)});
+    }
+    return sources;
+  }
+
+  // One tree of all, as docker compose merges several -f. REQUIRES: there is one.
+  Node put_together(std::vector<Source> sources, const std::string& directory,
+                    const Environment& environment) {
+    for (Source& source : sources) resolve(source, directory, environment);
+    Node merged = std::move(sources.front().tree);
+    for (std::size_t i = 1; i < sources.size(); ++i) {
+      merge_compose_tree(merged, std::move(sources[i].tree), context_.report);
+    }
+    return merged;
+  }
+
+  // Replaces variables, and puts in what the file extends and includes.
+  void resolve(Source& source, const std::string& directory, const Environment& environment) {
+    interpolate_tree(context_.report, look_up_in(environment), source.tree);
+    if (!source.tree.is_mapping()) return;
+    open_files_.push_back(source.path);
+    extend_services(source.path, directory, environment, source.tree);
+    include(directory, environment, source.tree);
     open_files_.pop_back();
-    return tree;
   }
 
   // ---- extends
@@ -309,8 +339,9 @@ class TreeReader {
   std::optional<Node> base_in_file(const std::string& path, const Environment& environment,
                                    const Place& place, const std::string& name,
                                    std::vector<std::pair<std::string, std::string>>& chain) {
-    std::optional<Node> tree = parse(path, environment, &place);
+    std::optional<Node> tree = parse(path, &place);
     if (!tree) return std::nullopt;
+    interpolate_tree(context_.report, look_up_in(environment), *tree);
     Node* services = tree->is_mapping() ? find_child(*tree, "services") : nullptr;
     if (services == nullptr || !services->is_mapping()) {
       context_.report.error(place, path + " has no services to extend from");
@@ -371,13 +402,16 @@ class TreeReader {
     for (auto path = d.env_files.rbegin(); path != d.env_files.rend(); ++path) {
       add_env_file(context_, absolute_path(directory, *path), item.place, values);
     }
-    std::optional<Node> included = read(d.paths, theirs, values, &item.place);
-    if (!included || !included->is_mapping()) return;
-    make_project_absolute(theirs, *included);
-    import(std::move(*included), tree);
+    std::vector<Source> sources = parse_all(d.paths, &item.place);
+    if (sources.empty()) return;
+    Node included = put_together(std::move(sources), theirs, values);
+    if (!included.is_mapping()) return;
+    make_project_absolute(theirs, included);
+    import(std::move(included), tree);
   }
 
-  // Puts what was included beside what the file has itself; a name that both have is a mistake.
+  // Puts what was included beside what the file has itself; a name that both have for different
+  // things is a mistake.
   void import(Node included, Node& tree) {
     for (Entry& section : included.entries) {
       if (section.key == "name" || section.key == "version" || section.key.rfind("x-", 0) == 0) {
@@ -390,11 +424,14 @@ class TreeReader {
         continue;
       }
       if (!into->is_mapping() || !section.value.is_mapping()) continue;  // which is reported later
-      std::set<std::string> names;
-      for (const Entry& entry : into->entries) names.insert(entry.key);
+      std::map<std::string, std::size_t> known;
+      for (std::size_t i = 0; i < into->entries.size(); ++i) known[into->entries[i].key] = i;
       for (Entry& entry : section.value.entries) {
-        if (names.contains(entry.key)) {
-          context_.report.error(entry.key_place, in_quotes(entry.key) + " of " + section.key +
+        auto same = known.find(entry.key);
+        if (same != known.end()) {
+          // Two files may include the same third one.
+          if (same_value(into->entries[same->second].value, entry.value)) continue;
+          context_.report.error(entry.key_place, quoted(entry.key) + " of " + section.key +
                                                      " is in the including file too; rename one "
                                                      "of them");
         } else {
@@ -412,10 +449,10 @@ class TreeReader {
 
 }  // namespace
 
-std::optional<Node> read_compose_files(LoadContext& context,
-                                       const std::vector<std::string>& files) {
-  std::optional<Node> tree =
-      TreeReader(context).read(files, context.directory, context.environment, nullptr);
+std::optional<Node> read_compose_files(
+    LoadContext& context, const std::vector<std::string>& files,
+    const std::function<void(const Node* name, int file)>& on_name) {
+  std::optional<Node> tree = TreeReader(context).read(files, on_name);
   if (tree) remove_reset_values(*tree);
   return tree;
 }

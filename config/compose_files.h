@@ -8,6 +8,7 @@
 // project's.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -18,8 +19,13 @@
 
 namespace keepwell {
 
-// Empty where no file could be read; what was wrong is in CONTEXT.report.
-std::optional<Node> read_compose_files(LoadContext& context, const std::vector<std::string>& files);
+// Empty where no file could be read; what was wrong is in CONTEXT.report. ON_NAME is told the
+// `name` of the last file that has one, its variables replaced (null: none has), and the first
+// file's number; what it then puts into CONTEXT.environment (COMPOSE_PROJECT_NAME) all other values
+// can use. It is not called where no file could be read.
+std::optional<Node> read_compose_files(
+    LoadContext& context, const std::vector<std::string>& files,
+    const std::function<void(const Node* name, int file)>& on_name);
 
 // Adds the variables of the file PATH, in the grammar of .env, to ENVIRONMENT, which keeps what it
 // has. PLACE: where a file that must be there was named; none: it may be absent.

@@ -38,6 +38,7 @@ struct VolumeDefinition {
   std::string name;
   bool name_given = false;
   bool external = false;
+  bool foreign = false;  // of a driver that keepwell has not
   std::vector<std::pair<std::string, std::string>> driver_opts;
 };
 

@@ -53,12 +53,12 @@ bool is_project_name(std::string_view name) {
   return !name.empty() && name == normalized_name(name);
 }
 
-void name_project(LoadContext& context, const LoadOptions& options, const Node& root,
+// KEY: the file's `name`, or null. The name is a variable of the file, too.
+void name_project(LoadContext& context, const LoadOptions& options, const Node* key, int file,
                   ProjectSpec& project) {
-  Place place{root.place.file, 1, 1};
+  Place place{file, 1, 1};
   std::string name = options.project_name;
   if (name.empty()) name = variable(context, "COMPOSE_PROJECT_NAME");
-  const Node* key = root.is_mapping() ? root.find("name") : nullptr;
   if (key != nullptr) {
     std::string text;
     if (!read_text(context, "name", *key, text)) return;
@@ -76,6 +76,8 @@ void name_project(LoadContext& context, const LoadOptions& options, const Node& 
                                     " is not one; write small letters, digits, _ and -, a letter "
                                     "or digit first");
   }
+  context.environment["COMPOSE_PROJECT_NAME"] = name;
+  context.project_name = name;
   project.name = std::move(name);
 }
 
@@ -119,10 +121,10 @@ Loaded load_project(const LoadOptions& options) {
   ProjectSpec project;
   Loaded loaded;
   project.file = first_path;
-  std::optional<Node> root = read_compose_files(context, options.files);
+  std::optional<Node> root = read_compose_files(
+      context, options.files,
+      [&](const Node* name, int file) { name_project(context, options, name, file, project); });
   if (root) {
-    name_project(context, options, *root, project);
-    context.project_name = project.name;
     read_project(context, *root, active_profiles(context, options), project, loaded.images);
     if (options.run_dir) project.run_dir = absolute_path(here, *options.run_dir);
     if (options.data_dir) project.data_dir = absolute_path(here, *options.data_dir);

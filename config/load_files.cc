@@ -11,6 +11,7 @@ namespace {
 struct FileDefinitionDraft {
   FileDefinition definition;
   int sources = 0;  // of file, environment, content
+  bool external = false;
   bool secret = true;
 };
 
@@ -50,6 +51,7 @@ void read_external_file(const Field& f, FileDefinitionDraft& d) {
   bool external = f.value().is_mapping();
   if (!external && !read_bool(f.context, "external", f.value(), external)) return;
   if (!external) return;
+  d.external = true;
   ++d.sources;
   f.context.report.unsupported(f.entry.key_place,
                                "external secrets and configs are not supported, there is no store "
@@ -218,6 +220,13 @@ void read_file_definitions(LoadContext& context, const Node& node, bool secret) 
           entry.key_place,
           name + (d.sources == 0 ? " has no content; write " : " has several; keep one of ") +
               (secret ? "file or environment" : "file, environment or content"));
+    }
+    for (const Entry& key : entry.value.entries) {
+      if (d.external || (key.key != "name" && key.key != "labels")) continue;
+      context.report.warning(
+          key.key_place,
+          key.key + " of " + name +
+              (key.key == "name" ? " has no effect; remove it" : " have no effect; remove them"));
     }
     d.definition.place = entry.key_place;
     known[entry.key] = std::move(d.definition);

@@ -326,7 +326,9 @@ void read_shm_size(const Field& f, ServiceDraft& d) {
   d.spec.shm_bytes = bytes;
 }
 
-void read_pid(const Field& f, ServiceDraft& d) { read_namespace(f, d.spec.pid_mode, ""); }
+void read_pid(const Field& f, ServiceDraft& d) {
+  if (!f.value().is_null()) read_namespace(f, d.spec.pid_mode, "");
+}
 void read_uts(const Field& f, ServiceDraft& d) { read_namespace(f, d.spec.uts_mode, ""); }
 void read_cgroup(const Field& f, ServiceDraft& d) {
   read_namespace(f, d.spec.cgroup_mode, "private");

@@ -117,6 +117,7 @@ void read_pull_policy(const Field& f, ServiceDraft& d) {
 void read_platform(const Field& f, ServiceDraft& d) {
   std::string text;
   if (!read_text(f.context, "platform", f.value(), text)) return;
+  if (text == "linux") return;  // of this machine's architecture
   constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyz0123456789_./";
   const auto slashes = std::count(text.begin(), text.end(), '/');
   const bool shaped = slashes >= 1 && slashes <= 2 && text.back() != '/' &&

@@ -157,15 +157,20 @@ void read_ulimit(LoadContext& context, const Entry& entry, ServiceDraft& d) {
   d.spec.ulimits.push_back(std::move(u));
 }
 
+// Drivers that Docker has and keepwell has not.
+bool is_foreign_driver(std::string_view driver) {
+  constexpr std::string_view kDocker[] = {"journald", "syslog", "gelf",    "fluentd",
+                                          "awslogs",  "splunk", "etwlogs", "gcplogs"};
+  return std::find(std::begin(kDocker), std::end(kDocker), driver) != std::end(kDocker);
+}
+
 void read_driver(const Field& f, LoggingSpec& logging) {
   std::string driver;
   if (!read_text(f.context, "logging.driver", f.value(), driver)) return;
   constexpr std::string_view kOwn[] = {"json-file", "local", "none"};
-  constexpr std::string_view kDocker[] = {"journald", "syslog", "gelf",    "fluentd",
-                                          "awslogs",  "splunk", "etwlogs", "gcplogs"};
   if (std::find(std::begin(kOwn), std::end(kOwn), driver) != std::end(kOwn)) {
     logging.driver = std::move(driver);
-  } else if (std::find(std::begin(kDocker), std::end(kDocker), driver) != std::end(kDocker)) {
+  } else if (is_foreign_driver(driver)) {
     f.context.report.unsupported(
         f.value().place,
         "logging.driver " + driver + " is not supported; use json-file, local or none");
@@ -176,6 +181,7 @@ void read_driver(const Field& f, LoggingSpec& logging) {
 }
 
 void read_max_size(const Field& f, LoggingSpec& logging) {
+  if (f.value().is_null()) return;
   std::int64_t bytes = 0;
   if (f.value().is_scalar() && f.value().text == "-1") {
     f.context.report.unsupported(f.value().place,
@@ -193,6 +199,7 @@ void read_max_size(const Field& f, LoggingSpec& logging) {
 }
 
 void read_max_file(const Field& f, LoggingSpec& logging) {
+  if (f.value().is_null()) return;
   std::int64_t count = 0;
   if (read_integer(f.context, "max-file", f.value(), 1, 1000, count)) {
     logging.files_max = static_cast<int>(count);
@@ -214,6 +221,10 @@ void read_log_options(const Field& f, LoggingSpec& logging) {
 
 constexpr Key<LoggingSpec> kLoggingKeys[] = {{"driver", read_driver},
                                              {"options", read_log_options}};
+
+void ignore_options(const Field&, LoggingSpec&) {}  // the driver's own, which is not there
+
+constexpr Key<LoggingSpec> kForeignKeys[] = {{"driver", read_driver}, {"options", ignore_options}};
 
 }  // namespace
 
@@ -289,7 +300,9 @@ void read_network_mode(const Field& f, ServiceDraft& d) {
 }
 
 void read_logging(LoadContext& context, const Node& node, LoggingSpec& logging) {
-  read_map(context, node, "logging", kLoggingKeys, logging);
+  const Node* driver = node.find("driver");
+  const bool foreign = driver != nullptr && is_foreign_driver(driver->text);
+  read_map(context, node, "logging", foreign ? kForeignKeys : kLoggingKeys, logging);
 }
 
 void read_logging_key(const Field& f, ServiceDraft& d) {

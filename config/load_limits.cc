@@ -88,7 +88,7 @@ void read_reserved_memory(const Field& f, DeployDraft& d) {
   if (read_memory(f, "deploy.resources.reservations.memory", value)) d.reservation = value;
 }
 
-constexpr std::string_view kDevices = "use devices";
+constexpr std::string_view kDevices = "use devices of the service";
 
 constexpr Key<DeployDraft> kLimitKeys[] = {
     {"cpus", read_deploy_cpus}, {"memory", read_deploy_memory}, {"pids", read_deploy_pids}};

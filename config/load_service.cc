@@ -8,12 +8,12 @@ namespace {
 
 bool is_name(std::string_view text, bool strict_start) {
   if (text.empty()) return false;
-  for (char c : text) {
-    bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-    if (!letter && c != '.' && c != '_' && c != '-') return false;
-    if (strict_start && &c == &text.front() && !letter) return false;
-  }
-  return true;
+  auto letter = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+  };
+  if (strict_start && !letter(text.front())) return false;
+  return std::all_of(text.begin(), text.end(),
+                     [&](char c) { return letter(c) || c == '.' || c == '_' || c == '-'; });
 }
 
 void read_container_name(const Field& f, ServiceDraft& d) {
@@ -64,6 +64,9 @@ void read_labels(const Field& f, ServiceDraft& d) {
   for (NamedValue& label : labels) {
     if (label.name.empty()) {
       f.context.report.error(label.place, "a label has no name; write NAME: value");
+    } else if (label.name.rfind("com.docker.compose.", 0) == 0) {
+      f.context.report.error(label.place, "label " + quoted(label.name) +
+                                              " is one that keepwell sets itself; remove it");
     } else {
       d.spec.labels[label.name] = label.value.value_or("");
     }
@@ -217,13 +220,18 @@ void check_process(LoadContext& context, const ServiceDraft& d) {
   }
 }
 
+// Whether there is neither an image nor a directory, which check_oci reports.
+bool runs_from_nothing(const ServiceDraft& d) {
+  return d.spec.runtime == RuntimeKind::oci && d.spec.rootfs.empty() && !d.runs_image();
+}
+
 void check_oci(LoadContext& context, const ServiceDraft& d) {
   if (!d.spec.working_dir.empty() && d.spec.working_dir.front() != '/') {
     context.report.error(d.place_of("working_dir"),
                          "working_dir " + in_quotes(d.spec.working_dir) +
                              " is relative; write the whole path inside the container");
   }
-  if (d.spec.rootfs.empty() && !d.runs_image()) {
+  if (runs_from_nothing(d)) {
     context.report.error(d.place_of("image"),
                          "service " + d.spec.name +
                              " has nothing to run from; write image: NAME, name a directory in "
@@ -241,7 +249,7 @@ void check_service(LoadContext& context, ServiceDraft& d) {
   }
   check_image(context, d);
   std::vector<std::string> argv = spec.argv();
-  if (d.argv_bad || (argv.empty() && d.runs_image())) {
+  if (d.argv_bad || (argv.empty() && (d.runs_image() || runs_from_nothing(d)))) {
     // Nothing more can be said about it, or the image says it.
   } else if (argv.empty()) {
     context.report.error(d.place_of("command"),

@@ -23,11 +23,14 @@ void read_volume_name(const Field& f, VolumeDefinition& v) {
   v.name = std::move(name);
   v.name_given = true;
 }
+bool is_foreign_driver(std::string_view driver) {
+  return !driver.empty() && driver != "local" && driver != "default";
+}
 void read_volume_driver(const Field& f, VolumeDefinition&) {
   std::string driver;
   if (!read_text(f.context, "driver of a volume", f.value(), driver)) return;
-  if (!driver.empty() && driver != "local" && driver != "default") {
-    f.context.report.unsupported(f.value().place, "volume driver " + in_quotes(driver) +
+  if (is_foreign_driver(driver)) {
+    f.context.report.unsupported(f.value().place, "volume driver " + quoted(driver) +
                                                       " is not supported; use local, with "
                                                       "driver_opts type, o and device");
   }
@@ -43,7 +46,7 @@ void read_external(const Field& f, VolumeDefinition& v) {
 }
 
 void read_driver_opts(const Field& f, VolumeDefinition& v) {
-  if (!expect_map(f.context, f.value(), "driver_opts")) return;
+  if (v.foreign || !expect_map(f.context, f.value(), "driver_opts")) return;
   constexpr std::string_view kKnown[] = {"type", "o", "device"};
   for (const Entry& entry : f.value().entries) {
     std::string text;
@@ -54,12 +57,29 @@ void read_driver_opts(const Field& f, VolumeDefinition& v) {
     }
   }
 }
-void ignore_labels(const Field&, VolumeDefinition&) {}  // nobody asks for them
+void ignore_labels(const Field&, VolumeDefinition&) {}  // reported when all is read
 
 constexpr Key<VolumeDefinition> kDefinitionKeys[] = {
     {"name", read_volume_name},  {"driver", read_volume_driver}, {"driver_opts", read_driver_opts},
     {"external", read_external}, {"labels", ignore_labels},
 };
+
+// What is external is somebody else's, so that nothing but its name can be said of it.
+void check_definition(LoadContext& context, const Entry& volume, const VolumeDefinition& v) {
+  for (const Entry& entry : volume.value.entries) {
+    const bool own =
+        entry.key == "name" || entry.key == "external" || entry.key.rfind("x-", 0) == 0;
+    if (v.external && !own) {
+      context.report.error(volume.key_place, "volume " + volume.key + " is external, so that " +
+                                                 entry.key +
+                                                 " cannot be said of it; remove one of "
+                                                 "them");
+    } else if (entry.key == "labels") {
+      context.report.warning(entry.key_place,
+                             "labels of volume " + volume.key + " have no effect; remove them");
+    }
+  }
+}
 
 }  // namespace
 
@@ -67,6 +87,8 @@ void read_volume_definitions(LoadContext& context, const Node& node) {
   if (node.is_null() || !expect_map(context, node, "volumes")) return;
   for (const Entry& entry : node.entries) {
     VolumeDefinition volume;
+    const Node* driver = entry.value.find("driver");
+    volume.foreign = driver != nullptr && is_foreign_driver(driver->text);
     if (!entry.value.is_null()) {
       read_map(context, entry.value, "volume " + entry.key, kDefinitionKeys, volume);
     }
@@ -79,12 +101,7 @@ void read_volume_definitions(LoadContext& context, const Node& node) {
                                " cannot be used; write two or more letters, digits, _ . or -, a "
                                "letter or digit first");
     }
-    if (volume.external && !volume.driver_opts.empty()) {
-      context.report.warning(entry.key_place, "driver_opts of volume " + entry.key +
-                                                  " have no effect, since it is external; remove "
-                                                  "them");
-      volume.driver_opts.clear();
-    }
+    check_definition(context, entry, volume);
     context.resources.volumes[entry.key] = std::move(volume);
   }
 }
