@@ -7,9 +7,8 @@
 #include <utility>
 
 #include "agent/api/api.h"
-#include "agent/cli/files.h"
-#include "agent/cli/image_resolve.h"
 #include "agent/driver.h"
+#include "agent/image_resolve.h"
 #include "agent/log.h"
 #include "agent/source_file.h"
 #include "agent/webhook_sender.h"

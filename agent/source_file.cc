@@ -2,6 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "runtime/launch.h"
+#include "runtime/net_probe/body_regex.h"
 #include "runtime/state_file.h"
 
 namespace keepwell {
@@ -10,7 +12,37 @@ namespace {
 
 std::string path_in(const std::string& run_dir) { return run_dir + "/state/source.json"; }
 
+std::optional<std::string> setting(const std::string& dir) {
+  if (dir.empty()) return std::nullopt;
+  return absolute_path(dir);
+}
+
 }  // namespace
+
+Result<LoadOptions> load_options(const FileOptions& files, const std::string& run_dir,
+                                 const std::string& data_dir) {
+  LoadOptions options;
+  options.files = files.files;
+  if (options.files.empty()) {
+    for (const char* name : {"keepwell.yaml", "compose.yaml"}) {
+      if (options.files.empty() && is_readable_file(name)) options.files.emplace_back(name);
+    }
+  }
+  if (options.files.empty()) {
+    return fail(Errc::not_found,
+                "cannot find keepwell.yaml or compose.yaml here; name a file with -f");
+  }
+  options.project_directory = files.project_directory;
+  options.project_name = files.project_name;
+  options.environment = process_environment();
+  options.profiles = files.profiles;
+  options.lenient = files.lenient;
+  options.net_checks = true;  // the engine runs them on its loop
+  options.regex_fault = body_regex_fault;
+  options.run_dir = setting(run_dir);
+  options.data_dir = setting(data_dir);
+  return options;
+}
 
 Status save_source(const std::string& run_dir, const ConfigSource& source) {
   nlohmann::json text{{"files", source.file.files},

@@ -4,18 +4,10 @@
 #pragma once
 
 #include <string>
-#include <vector>
+
+#include "agent/source_file.h"
 
 namespace keepwell {
-
-// The file and what chooses among its contents; shared by run, check and reload.
-struct FileOptions {
-  std::vector<std::string> files;  // later ones override; none: keepwell.yaml, then compose.yaml
-  std::string project_name;        // empty: the file's
-  std::string project_directory;   // empty: the first file's
-  std::vector<std::string> profiles;
-  bool lenient = false;  // known but unsupported keys warn instead of failing
-};
 
 struct RunOptions {
   FileOptions file;

@@ -9,7 +9,7 @@
 
 #include "agent/cli/client.h"
 #include "agent/cli/files.h"
-#include "agent/cli/image_resolve.h"
+#include "agent/cli/load_reporter.h"
 #include "agent/state_store.h"
 #include "config/bytes.h"
 #include "config/load.h"
@@ -178,11 +178,7 @@ Status load_all(const ImageLoadCommand& command) {
     order.name = source.name;
     order.source = source.source;
     const std::string what = source.name.empty() ? source.source : source.name;
-    Result<StoredImage> image = fail(Errc::os, "");
-    {
-      LoadReporter report(what);
-      image = load_image(store, *lock, order, [&report](const LoadStep& step) { report(step); });
-    }
+    Result<StoredImage> image = load_image(store, *lock, order, report_load(what));
     if (!image) return fail(image.error());
     std::printf(source.name.empty() ? "Loaded image ID: %s\n" : "Loaded image: %s\n",
                 printable(source.name.empty() ? image->id : source.name).c_str());

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "config/bytes.h"
+#include "config/duration.h"
 #include "runtime/image/layer_check.h"
 #include "runtime/image/sha256.h"
 #include "runtime/image/skopeo.h"
@@ -26,13 +27,37 @@ constexpr std::size_t kManifestBytesMax = std::size_t{4} << 20;
 constexpr std::size_t kLayersMax = 1024;
 constexpr std::int64_t kPlainBytesMax = std::int64_t{20} << 30;
 
-// Runs skopeo and returns what it prints.
-Result<std::string> ask_skopeo(const std::string& platform, const std::string& tmp_dir,
-                               const std::vector<std::string>& words) {
+// What skopeo inspect says of SOURCE.
+Result<std::string> inspect(const std::string& platform, const std::string& tmp_dir,
+                            const std::vector<std::string>& options, const std::string& source) {
   std::vector<std::string> arguments = skopeo_options(platform, tmp_dir);
-  arguments.insert(arguments.end(), words.begin(), words.end());
-  return ask_tool("skopeo", arguments);
+  arguments.emplace_back("inspect");
+  const std::vector<std::string> tls = tls_options(source, "--tls-verify");
+  arguments.insert(arguments.end(), tls.begin(), tls.end());
+  arguments.insert(arguments.end(), options.begin(), options.end());
+  arguments.push_back(source);
+  if (!is_registry(source)) return ask_tool("skopeo", arguments);
+  return ask_tool("skopeo", arguments, registry_patience());
 }
+
+// Tells when what a program writes has not grown for longer than registry_patience().
+class Stall {
+ public:
+  Status look(std::uint64_t bytes) {
+    const Instant now = Loop::now().mono;
+    if (!since_ || bytes != bytes_) {
+      since_ = now;
+      bytes_ = bytes;
+    }
+    if (now - *since_ < registry_patience()) return {};
+    return fail(Errc::timed_out,
+                "the registry has sent nothing for " + format_duration(registry_patience()));
+  }
+
+ private:
+  std::optional<Instant> since_;
+  std::uint64_t bytes_ = 0;
+};
 
 struct Manifest {
   std::string config;               // hex
@@ -137,11 +162,10 @@ class Load {
   // fetched.
   Status ask() {
     step(LoadStep::Stage::asking);
-    Result<std::string> manifest = ask_skopeo(order_.platform, dir_, {"inspect", "--raw", source_});
+    Result<std::string> manifest = inspect(order_.platform, dir_, {"--raw"}, source_);
     if (!manifest) return fail(manifest.error());
     digest_ = "sha256:" + sha256_hex(*manifest);
-    Result<std::string> config =
-        ask_skopeo(order_.platform, dir_, {"inspect", "--config", "--raw", source_});
+    Result<std::string> config = inspect(order_.platform, dir_, {"--config", "--raw"}, source_);
     if (!config) return fail(config.error());
     if (Status good = take_config(*config); !good) return good;
     if (std::optional<StoredImage> there = store_.find_id(image_.id)) {
@@ -170,18 +194,23 @@ class Load {
   Status fetch() {
     step(LoadStep::Stage::fetching);
     std::vector<std::string> words = skopeo_options(order_.platform, dir_);
-    words.insert(words.end(),
-                 {"copy", "--quiet", "--dest-decompress", source_, "dir:" + image_dir()});
+    words.insert(words.end(), {"copy", "--quiet", "--dest-decompress"});
+    const std::vector<std::string> tls = tls_options(source_, "--src-tls-verify");
+    words.insert(words.end(), tls.begin(), tls.end());
+    words.insert(words.end(), {source_, "dir:" + image_dir()});
     Result<std::vector<std::string>> argv = confined_argv("skopeo", words, order_.bytes_max);
     if (!argv) return fail(argv.error());
     ToolOrder tool{.argv = *argv};
-    tool.on_tick = [this](int) -> Status {
+    Stall stall;
+    tool.on_tick = [this, &stall](int) -> Status {
       const std::uint64_t bytes = bytes_in(image_dir());
       step(LoadStep::Stage::fetching, bytes);
-      return bytes > static_cast<std::uint64_t>(order_.bytes_max) ? too_large() : Status();
+      if (bytes > static_cast<std::uint64_t>(order_.bytes_max)) return too_large();
+      return is_registry(source_) ? stall.look(bytes) : Status();
     };
     ToolResult result = run_tool(tool);
     if (result.ok()) return {};
+    if (!result.stopped) return result.stopped;
     // The limit on file size makes a write fail in the middle, with the words of EFBIG.
     const std::string complaint = tool_complaint(result);
     if (complaint.ends_with("file too large")) return too_large();
@@ -336,7 +365,9 @@ Result<StoredImage> load_image(const ImageStore& store, const ImageStore::Lock& 
   if (image) return image;
   const std::string what = order.name.empty() ? order.source : order.name + " from " + order.source;
   // Whatever is wrong with it: not with what the user wrote.
-  return fail(Errc::unavailable, image.error().with("cannot load image " + what).text);
+  const bool silent = image.error().code == Errc::timed_out;
+  return fail(silent ? Errc::timed_out : Errc::unavailable,
+              image.error().with("cannot load image " + what).text);
 }
 
 Result<std::string> source_digest(const ImageStore& store, const std::string& source,
@@ -344,7 +375,7 @@ Result<std::string> source_digest(const ImageStore& store, const std::string& so
   const std::string copy = store.dir() + "/tmp.plain.tar";
   Result<std::string> plain = plain_source(source, copy, kPlainBytesMax);
   if (!plain) return fail(plain.error());
-  Result<std::string> manifest = ask_skopeo(platform, store.dir(), {"inspect", "--raw", *plain});
+  Result<std::string> manifest = inspect(platform, store.dir(), {"--raw"}, *plain);
   unlink(copy.c_str());
   if (!manifest) return fail(manifest.error().with("cannot look at image " + source));
   return "sha256:" + sha256_hex(*manifest);

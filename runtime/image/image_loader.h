@@ -35,12 +35,12 @@ struct LoadStep {
 using OnLoadStep = std::function<void(const LoadStep&)>;
 
 // Loads ORDER's image, or finds it there already, and gives it its name. After a failure the store
-// is as it was.
+// is as it was. Errc::timed_out: the registry is silent.
 Result<StoredImage> load_image(const ImageStore& store, const ImageStore::Lock& lock,
                                const ImageOrder& order, const OnLoadStep& on_step);
 
 // The digest of the manifest that SOURCE has now: tells whether it has changed. REQUIRES: the store
-// is locked (skopeo may keep a copy there meanwhile).
+// is locked (skopeo may keep a copy there meanwhile). Errc::timed_out: the registry is silent.
 Result<std::string> source_digest(const ImageStore& store, const std::string& source,
                                   const std::string& platform);
 

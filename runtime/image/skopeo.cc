@@ -1,5 +1,6 @@
 #include "runtime/image/skopeo.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
@@ -10,12 +11,15 @@
 
 #include "config/bytes.h"
 #include "config/diagnostic.h"
+#include "config/duration.h"
 #include "runtime/image/image_loader.h"
 #include "runtime/unique_fd.h"
 
 namespace keepwell {
 
 namespace {
+
+constexpr std::string_view kRegistry = "docker://";
 
 // What unpacking a tree needs of root's rights: to write any file, and to give it its owner, mode,
 // and file capabilities.
@@ -70,15 +74,40 @@ Result<std::vector<std::string>> confined_argv(const std::string& tool,
   return argv;
 }
 
-Result<std::string> ask_tool(const std::string& tool, const std::vector<std::string>& arguments) {
-  constexpr Duration kTimeout = std::chrono::minutes(2);
+Result<std::string> ask_tool(const std::string& tool, const std::vector<std::string>& arguments,
+                             Duration timeout) {
   constexpr std::size_t kOutputMax = std::size_t{4} << 20;
   constexpr std::int64_t kFileBytesMax = std::int64_t{20} << 30;  // a copy of a compressed archive
   Result<std::vector<std::string>> argv = confined_argv(tool, arguments, kFileBytesMax);
   if (!argv) return fail(argv.error());
-  ToolResult result = run_tool({.argv = *argv, .output_max = kOutputMax, .timeout = kTimeout});
+  ToolResult result = run_tool({.argv = *argv, .output_max = kOutputMax, .timeout = timeout});
+  if (result.timed_out) {
+    return fail(Errc::timed_out, "there was no answer within " + format_duration(timeout));
+  }
   if (!result.ok()) return fail(Errc::unavailable, tool_complaint(result));
   return result.output;
+}
+
+bool is_registry(std::string_view source) { return source.starts_with(kRegistry); }
+
+Duration registry_patience() {
+  constexpr Duration kDefault = std::chrono::seconds(30);
+  const char* text = std::getenv("KEEPWELL_REGISTRY_TIMEOUT");
+  const long seconds = text != nullptr ? std::strtol(text, nullptr, 10) : 0;
+  return seconds > 0 && seconds <= 86'400 ? std::chrono::seconds(seconds) : kDefault;
+}
+
+std::vector<std::string> tls_options(std::string_view source, const std::string& option) {
+  if (!is_registry(source)) return {};
+  source.remove_prefix(kRegistry.size());
+  const std::string_view host = source.substr(0, source.find('/'));
+  const std::string_view name = host.substr(0, host.rfind(':'));
+  in_addr address{};
+  const bool loopback =
+      name == "localhost" || name == "[::1]" ||
+      (inet_pton(AF_INET, std::string(name).c_str(), &address) == 1 && name.starts_with("127."));
+  if (!loopback) return {};
+  return {option + "=false"};
 }
 
 Result<std::string> plain_source(const std::string& source, const std::string& target,
@@ -124,6 +153,10 @@ std::vector<std::string> skopeo_options(const std::string& platform, const std::
   std::vector<std::string> options;
   if (!has_policy()) options.push_back("--insecure-policy");
   if (!tmp_dir.empty()) options.push_back("--tmpdir=" + tmp_dir);
+  const char* registries = std::getenv("CONTAINERS_REGISTRIES_CONF");
+  if (registries != nullptr && *registries != '\0') {
+    options.push_back(std::string("--registries-conf=") + registries);
+  }
   const std::string wanted = platform.empty() ? machine_platform() : platform;
   const std::size_t first = wanted.find('/'), second = wanted.find('/', first + 1);
   options.push_back("--override-os=" + wanted.substr(0, first));

@@ -89,6 +89,8 @@ class Tidy(unittest.TestCase):
                     problems.append(f"{name}:{number}: {target} is not in the tree; name it from the top")
                 elif folder in BELOW and target.split("/")[0] not in BELOW[folder]:
                     problems.append(f"{name}:{number}: {folder}/ must not include {target}")
+                elif target.startswith("agent/cli/") and not name.startswith(("agent/cli/", "tests/")) and name != "agent/main.cc":
+                    problems.append(f"{name}:{number}: the command line is above all else; move what is needed below it")
         self.report(problems)
 
     def test_banned_calls(self):

@@ -1,41 +1,30 @@
-#include "agent/cli/image_resolve.h"
+#include "agent/image_resolve.h"
 
+#include <algorithm>
 #include <map>
+#include <set>
 
-#include "agent/cli/client.h"
 #include "config/image_merge.h"
-#include "exporters/time_text.h"
 #include "runtime/loop.h"
 #include "runtime/state_file.h"
-#include "runtime/terminal.h"
 
 namespace keepwell {
 
 namespace {
-
-const char* stage_text(LoadStep::Stage stage) {
-  switch (stage) {
-    case LoadStep::Stage::waiting:
-      return "waiting for another keepwell that loads images";
-    case LoadStep::Stage::asking:
-      return "looking";
-    case LoadStep::Stage::fetching:
-      return "fetching";
-    case LoadStep::Stage::checking:
-      return "checking";
-    case LoadStep::Stage::unpacking:
-      return "unpacking";
-    case LoadStep::Stage::ready:
-      return "ready";
-  }
-  return "";
-}
 
 bool is_local(const std::string& source) {
   for (const char* transport : {"docker-archive:", "oci-archive:", "oci:", "dir:"}) {
     if (source.starts_with(transport)) return true;
   }
   return false;
+}
+
+// The host of docker://HOST/NAME; empty for what is in no registry.
+std::string registry_of(std::string_view source) {
+  constexpr std::string_view kTransport = "docker://";
+  if (!source.starts_with(kTransport)) return {};
+  source.remove_prefix(kTransport.size());
+  return std::string(source.substr(0, source.find('/')));
 }
 
 bool fits(const StoredImage& image, const std::string& platform) {
@@ -50,8 +39,8 @@ Result<FoundImage> found(const StoredImage& image) {
 // The images of one file.
 class Resolver {
  public:
-  Resolver(const ProjectSpec& project, ImageFetch fetch)
-      : data_dir_(project.data_dir), store_(project.data_dir), fetch_(fetch) {}
+  Resolver(const ProjectSpec& project, ImageFetch fetch, const WatchLoad& watch)
+      : data_dir_(project.data_dir), store_(project.data_dir), fetch_(fetch), watch_(watch) {}
 
   // The image of SERVICE, by its pull_policy. WARNING may be set beside an image. Errc::not_found:
   // it is not here, and may not be fetched.
@@ -111,13 +100,18 @@ class Resolver {
 
   Result<FoundImage> fetch(const ServiceSpec& service, const ImageOrder& order,
                            std::string& warning) {
-    LoadReporter report("image " + service.image);
-    if (Status locked = lock(report); !locked) return fail(locked.error());
+    const OnLoadStep on_step = watch_ ? watch_(service.image) : OnLoadStep();
+    if (Status locked = lock(on_step); !locked) return fail(locked.error());
     // Whoever held the lock may have brought it.
     std::optional<ImageStore::Named> there = store_.find_name(order.name);
     if (there && !wants_look(*there, order, service)) return found(there->image);
+    const std::string registry = registry_of(order.source);
     if (there && fits(there->image, order.platform)) {
-      Result<std::string> digest = source_digest(store_, order.source, order.platform);
+      Result<std::string> digest =
+          silent_.contains(registry)
+              ? Result<std::string>(fail(Errc::timed_out, silence(order.source, registry)))
+              : source_digest(store_, order.source, order.platform);
+      note_silence(registry, digest ? Status() : fail(digest.error()));
       // A service that has run must run again: a registry that is away, or an archive that was
       // removed after it was loaded, is no reason not to.
       if (!digest) {
@@ -132,17 +126,28 @@ class Resolver {
         return found(there->image);
       }
     }
-    Result<StoredImage> image =
-        load_image(store_, *lock_, order, [&report](const LoadStep& step) { report(step); });
+    if (silent_.contains(registry)) return fail(Errc::timed_out, silence(order.source, registry));
+    Result<StoredImage> image = load_image(store_, *lock_, order, on_step);
+    note_silence(registry, image ? Status() : fail(image.error()));
     if (!image) return fail(image.error());
     return found(*image);
   }
 
-  Status lock(LoadReporter& report) {
+  // A registry that did not answer in time is not waited for once more by each further image.
+  void note_silence(const std::string& registry, const Status& status) {
+    if (!registry.empty() && !status && status.error().code == Errc::timed_out) {
+      silent_.insert(registry);
+    }
+  }
+  static std::string silence(const std::string& source, const std::string& registry) {
+    return "cannot look at image " + source + ": " + registry + " has not answered before";
+  }
+
+  Status lock(const OnLoadStep& on_step) {
     if (lock_) return {};
     if (Status made = make_private_dir(data_dir_, 0711); !made) return made;
-    Result<ImageStore::Lock> lock = store_.lock([&report](const std::string&) {
-      report({LoadStep::Stage::waiting, 0, 0});
+    Result<ImageStore::Lock> lock = store_.lock([&on_step](const std::string&) {
+      if (on_step) on_step({LoadStep::Stage::waiting, 0, 0});
     });
     if (!lock) return fail(lock.error());
     lock_.emplace(std::move(*lock));
@@ -152,9 +157,36 @@ class Resolver {
   std::string data_dir_;
   ImageStore store_;
   ImageFetch fetch_;
+  const WatchLoad& watch_;
   std::optional<ImageStore::Lock> lock_;
   std::map<std::string, Result<FoundImage>> known_;
+  std::set<std::string> silent_;  // registries
 };
+
+// Services of one image may differ in how eager they are for a new one: whoever asks for it brings
+// it for all.
+std::vector<const ImageUse*> eager_first(const Loaded& loaded) {
+  auto rank = [&loaded](const ImageUse* use) {
+    switch (loaded.project->services[use->service].image_source.pull) {
+      case PullPolicy::always:
+        return 0;
+      case PullPolicy::refresh:
+        return 1;
+      case PullPolicy::automatic:
+        return 2;
+      case PullPolicy::missing:
+        return 3;
+      case PullPolicy::never:
+        return 4;
+    }
+    return 4;
+  };
+  std::vector<const ImageUse*> uses;
+  for (const ImageUse& use : loaded.images) uses.push_back(&use);
+  std::stable_sort(uses.begin(), uses.end(),
+                   [&rank](const ImageUse* a, const ImageUse* b) { return rank(a) < rank(b); });
+  return uses;
+}
 
 void say(std::vector<Diagnostic>& diagnostics, const Diagnostic& place, bool error,
          std::string text) {
@@ -166,11 +198,12 @@ void say(std::vector<Diagnostic>& diagnostics, const Diagnostic& place, bool err
 
 }  // namespace
 
-bool resolve_images(Loaded& loaded, ImageFetch fetch) {
+bool resolve_images(Loaded& loaded, ImageFetch fetch, const WatchLoad& watch) {
   if (!loaded.project) return true;
-  Resolver resolver(*loaded.project, fetch);
+  Resolver resolver(*loaded.project, fetch, watch);
   bool mistaken = false, lacking = false;
-  for (const ImageUse& use : loaded.images) {
+  for (const ImageUse* next : eager_first(loaded)) {
+    const ImageUse& use = *next;
     ServiceSpec& service = loaded.project->services[use.service];
     std::string warning;
     Result<FoundImage> image = resolver.image_of(service, warning);
@@ -193,28 +226,6 @@ bool resolve_images(Loaded& loaded, ImageFetch fetch) {
   }
   if (mistaken || lacking) loaded.project.reset();
   return !lacking;
-}
-
-LoadReporter::LoadReporter(std::string what)
-    : what_(std::move(what)), terminal_(is_terminal(STDERR_FILENO)) {}
-
-LoadReporter::~LoadReporter() {
-  if (open_line_) std::fputs("\n", stderr);
-}
-
-void LoadReporter::operator()(const LoadStep& step) {
-  std::string text = what_ + ": " + stage_text(step.stage);
-  if (step.bytes > 0) text += ", " + human_size(step.bytes);
-  if (step.bytes_total > 0) text += " of " + human_size(step.bytes_total);
-  if (terminal_) {
-    constexpr const char* kNewLine = "\r\x1b[K";
-    std::fprintf(stderr, "%s%s", kNewLine, printable(text).c_str());
-    open_line_ = true;
-  } else if (step.stage != last_) {
-    std::fprintf(stderr, "%s\n", printable(text).c_str());
-  }
-  last_ = step.stage;
-  std::fflush(stderr);
 }
 
 }  // namespace keepwell

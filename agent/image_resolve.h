@@ -3,7 +3,7 @@
 // must not wait, take only what is there.
 #pragma once
 
-#include <cstdio>
+#include <functional>
 #include <string>
 
 #include "config/load.h"
@@ -18,25 +18,12 @@ enum class ImageFetch {
   unasked,  // an image that is not here is left out, with a warning
 };
 
+// Asked when an image is about to be fetched, by its name in the file; the answer is told how that
+// goes, and dropped when it is over.
+using WatchLoad = std::function<OnLoadStep(const std::string& image)>;
+
 // Completes LOADED.project. What goes wrong is appended to LOADED.diagnostics; then the project is
 // none. False where an image could not be had, which is a failure and not a mistake in the file.
-bool resolve_images(Loaded& loaded, ImageFetch fetch);
-
-// Tells on stderr how a load goes: one line that changes on a terminal, else a line for each step.
-class LoadReporter {
- public:
-  explicit LoadReporter(std::string what);
-  ~LoadReporter();
-  LoadReporter(const LoadReporter&) = delete;
-  LoadReporter& operator=(const LoadReporter&) = delete;
-
-  void operator()(const LoadStep& step);
-
- private:
-  std::string what_;
-  bool terminal_;
-  bool open_line_ = false;
-  LoadStep::Stage last_ = LoadStep::Stage::ready;
-};
+bool resolve_images(Loaded& loaded, ImageFetch fetch, const WatchLoad& watch = {});
 
 }  // namespace keepwell
