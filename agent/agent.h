@@ -10,8 +10,8 @@
 #include <memory>
 #include <string>
 
+#include "agent/agent_options.h"
 #include "agent/api/context.h"
-#include "agent/cli/commands.h"
 #include "agent/event_bus.h"
 #include "agent/event_log.h"
 #include "agent/log_totals.h"

@@ -11,6 +11,7 @@
 #include "config/compose_files.h"
 #include "config/draft.h"
 #include "config/paths.h"
+#include "config/remote_mounts.h"
 
 namespace keepwell {
 namespace {
@@ -32,6 +33,14 @@ PathFacts look_at_path(const std::string& path) {
   char real[PATH_MAX];
   if (realpath(path.c_str(), real) != nullptr) facts.real = real;
   return facts;
+}
+
+std::function<PathFacts(const std::string&)> look_at_local_paths() {
+  constexpr std::size_t kTableBytesMax = std::size_t{16} << 20;
+  Result<std::string> table = read_config_file("/proc/self/mountinfo", kTableBytesMax);
+  return [mounts = RemoteMounts(table ? *table : "")](const std::string& path) {
+    return mounts.hold(path) ? PathFacts{PathKind::unknown, {}, 0} : look_at_path(path);
+  };
 }
 
 std::string variable(const LoadContext& context, const std::string& name) {
@@ -103,7 +112,7 @@ Loaded load_project(const LoadOptions& options) {
                       .read_file = options.read_file ? options.read_file : read_config_file,
                       .defaults = std::nullopt,
                       .net_checks = options.net_checks,
-                      .look = options.look ? options.look : look_at_path,
+                      .look = options.look ? options.look : look_at_local_paths(),
                       .project_name = {},
                       .resources = {},
                       .regex_fault = options.regex_fault};

@@ -20,7 +20,8 @@
 namespace keepwell {
 
 // What the loader asks the file system about a path that a container will be given.
-enum class PathKind { absent, file, directory, device, other };
+// `unknown`: it lies on another machine (remote_mounts.h) and was not looked at.
+enum class PathKind { absent, file, directory, device, other, unknown };
 struct PathFacts {
   PathKind kind = PathKind::absent;
   std::string real;         // without symbolic links; empty: not known

@@ -180,6 +180,7 @@ void check_file(LoadContext& context, const Place& place, const FileSpec& file) 
   std::uint64_t bytes = file.content.size();
   if (!file.path.empty()) {
     PathFacts facts = context.look(file.path);
+    if (facts.kind == PathKind::unknown) return;
     if (facts.kind == PathKind::absent) {
       context.report.error(place, what + ": the file " + file.path + " does not exist");
       return;

@@ -355,7 +355,7 @@ void finish_host(LoadContext& context, ServiceDraft& d) {
   for (std::size_t i = 0; i < d.spec.devices.size(); ++i) {
     const DeviceSpec& device = d.spec.devices[i];
     PathKind kind = context.look(device.source).kind;
-    if (kind != PathKind::device && kind != PathKind::directory) {
+    if (kind != PathKind::device && kind != PathKind::directory && kind != PathKind::unknown) {
       context.report.error(
           d.device_places[i],
           "device " + device.source +

@@ -11,6 +11,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "config/remote_mounts.h"
 #include "runtime/container_root.h"
 #include "runtime/launch.h"
 #include "runtime/netns_socket.h"
@@ -27,6 +28,8 @@ constexpr Duration kCreateTimeout = std::chrono::seconds(60);
 constexpr Duration kStartTimeout = std::chrono::seconds(30);
 constexpr Duration kDeleteTimeout = std::chrono::seconds(20);
 constexpr Duration kCopyTimeout = std::chrono::minutes(15);
+constexpr Duration kLookTimeout = std::chrono::seconds(10);
+constexpr std::size_t kMountTableBytesMax = std::size_t{16} << 20;
 
 // Device nodes below DIRECTORY of the host; what a container's own /dev gets from the runtime is
 // left out.
@@ -123,8 +126,34 @@ void OciStart::begin() {
     if (!*alive) return context->end_start();
     holds_slot_ = true;
     context_->when_runtime_known([this, alive] {
-      if (*alive) prepare();
+      if (*alive) look_at_sources();
     });
+  });
+}
+
+// Where this host has mounts of other machines, a child finds out whether what the container is to
+// be given can be looked at. If the server is gone this process would wait for ever.
+void OciStart::look_at_sources() {
+  Result<std::string> table = read_small_file("/proc/self/mountinfo", kMountTableBytesMax);
+  if (!table || !RemoteMounts(*table).any()) return prepare();
+  HostCommand look;
+  look.argv = {"stat", "--dereference", "--format=", "--", place_.lower};
+  for (const MountSpec& mount : order_.spec->mounts)
+    if (mount.kind == MountKind::bind) look.argv.push_back(mount.source);
+  for (const FileSpec& file : order_.spec->files)
+    if (!file.path.empty()) look.argv.push_back(file.path);
+  look.timeout = kLookTimeout;
+  context_->commands.run(look, [this, alive = alive_](const HostCommandResult& result) {
+    if (!*alive) return;
+    if (!result.timed_out) return prepare();  // which says what is missing
+    std::string text = "cannot start " + order_.name +
+                       ": what it is to be given lies on a file "
+                       "system that does not answer; look at ";
+    const RemoteMounts mounts(
+        read_small_file("/proc/self/mountinfo", kMountTableBytesMax).value_or(""));
+    for (const MountSpec& mount : order_.spec->mounts)
+      if (mount.kind == MountKind::bind && mounts.hold(mount.source)) text += mount.source + ", ";
+    give_up(128, text + "or remount it");
   });
 }
 

@@ -58,6 +58,7 @@ class OciStart {
   void cancel() { cancelled_ = true; }
 
  private:
+  void look_at_sources();
   void prepare();
   void make_rootfs();
   void make_mounts();

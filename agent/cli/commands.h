@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "agent/agent_options.h"
 #include "agent/source_file.h"
 
 namespace keepwell {
@@ -41,17 +42,8 @@ struct DoctorOptions {
 // Says what this host can do for keepwell, and why not.
 int doctor_command(const DoctorOptions& options);
 
-// `keepwell agent`: started by the keeper only (hidden from --help).
-struct AgentOptions {
-  std::string run_dir;
-  std::string data_dir;
-  int keeper_fd = 3;           // wire::kControlFd: the SOCK_SEQPACKET pair to the keeper
-  int listen_fd = 4;           // wire::kListenFd: the API's listening socket
-  std::string exit_code_from;  // RunOptions::exit_code_from
-  std::string cgroup_parent;   // RunOptions::cgroup_parent, with a leading slash
-};
-
-// Restores what was stored and supervises until it is told to stop.
+// `keepwell agent`, started by the keeper only (hidden from --help): restores what was
+// stored and supervises until it is told to stop.
 int agent_command(const AgentOptions& options);
 
 }  // namespace keepwell

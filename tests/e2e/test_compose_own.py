@@ -2,8 +2,11 @@
 """Volumes, secrets, hooks, limits and several files as a user meets them: what is kept, what is measured, what is
 said when something is wrong, and what is not touched."""
 
+import contextlib
+import ctypes
 import os
 import pathlib
+import shutil
 import time
 import unittest
 
@@ -133,6 +136,82 @@ class Files(unittest.TestCase):
             (kw.dir / "here").symlink_to("/")
             self.assertNotEqual(kw.run("start", "web").code, 0)
             self.assertIn("is a symbolic link to /", kw.state("web")["Error"])
+
+
+    def test_a_target_that_the_image_leads_out_stays_inside(self):
+        """The image's own links: a volume below one of them lands in the container, or is refused; nothing on the host."""
+        e2e.need_containers()
+        links = {"all": "/", "up": "../../../../../../..", "host": None, "loop": "loop"}
+        with e2e.Keepwell(start=False) as kw:
+            outside = kw.dir / "outside"
+            outside.mkdir()
+            links["host"] = str(outside)
+            tree = kw.dir / "tree"
+            shutil.copytree(e2e.rootfs("busybox"), tree, symlinks=True)
+            for name, target in links.items():
+                (tree / name).symlink_to(target)
+            (kw.dir / "data").mkdir()
+            (kw.dir / "data/mine").write_text("mine")
+            kw.write({"services": {name: e2e.busybox(SLEEP, volumes=[f"./data:/{name}" + ("" if name == "all" else "/deep/x")],
+                                                     **{"x-keepwell": {"rootfs": str(tree)}}) for name in links}})
+            before = sorted(os.listdir("/")), sorted(p.name for p in tree.rglob("*"))
+            kw.start()
+            e2e.wait_until("all have started or failed", lambda: all(
+                kw.state(name)["Pid"] or kw.state(name)["Status"] == "exited" for name in links), 30)
+            kw.wait_state("up", "running")
+            kw.wait_state("host", "running")
+            self.assertEqual(out_of(kw, "up", "cat", "/deep/x/mine"), "mine")
+            self.assertEqual(out_of(kw, "host", "cat", f"{outside}/deep/x/mine"), "mine")
+            self.assertEqual(kw.state("loop")["Status"], "exited")
+            self.assertRegex(kw.state("loop")["Error"], "(?i)too many levels of symbolic links|loop|symlink")
+            self.assertEqual(list(outside.iterdir()), [])
+            self.assertEqual((sorted(os.listdir("/")), sorted(p.name for p in tree.rglob("*"))), before)
+
+
+class DeadServer(unittest.TestCase):
+    """A file system whose server never answers (a FUSE one that nobody serves) as the source of a volume."""
+
+    def setUp(self):
+        e2e.need_containers()
+
+    @contextlib.contextmanager
+    def mounted(self, path):
+        path.mkdir()
+        libc = ctypes.CDLL(None, use_errno=True)
+        try:
+            fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            self.skipTest(f"there is no FUSE here, so no file system that does not answer: {error}")
+        try:
+            options = f"fd={fd},rootmode=40000,user_id=0,group_id=0".encode()
+            if libc.mount(b"dead", os.fsencode(path), b"fuse", 0, options) != 0:
+                self.skipTest(f"cannot mount a FUSE file system: {os.strerror(ctypes.get_errno())}")
+            yield
+        finally:
+            libc.umount2(os.fsencode(path), 2)  # MNT_DETACH
+            os.close(fd)  # ends all that waits for it
+
+    def test_the_agent_goes_on(self):
+        check = {"test": ["CMD", "true"], "interval": "200ms", "timeout": "5s", "retries": 3}
+        web = e2e.busybox(SLEEP, healthcheck=check)
+        with e2e.Keepwell({"services": {"web": web}}) as kw, self.mounted(kw.dir / "dead"):
+            kw.wait_health("web", "healthy")
+            kw.write({"services": {"web": web, "stuck": e2e.busybox(SLEEP, volumes=["./dead/data:/x"], secrets=["s"])},
+                      "secrets": {"s": {"file": "./dead/secret"}}})
+            self.assertEqual(kw.run("check", "-f", kw.file).code, 0)
+            self.assertIn("stuck", kw.ok("reload"))
+            begun, slowest = time.monotonic(), 0.0
+            series = 'keepwell_probes_total{service="web",check="healthcheck"}'
+            probes = kw.metrics()[series]
+            while kw.state("stuck")["Status"] != "exited" and time.monotonic() < begun + 30 * e2e.PATIENCE:
+                asked = time.monotonic()
+                kw.get("/healthz")
+                slowest = max(slowest, time.monotonic() - asked)
+            self.assertIn("lies on a file system that does not answer", kw.state("stuck")["Error"])
+            self.assertIn(str(kw.dir / "dead/data"), kw.state("stuck")["Error"])
+            self.assertLess(slowest, 1.0 * e2e.PATIENCE)
+            self.assertGreater(kw.metrics()[series], probes + 10)
+            self.assertEqual(kw.health("web"), "healthy")
 
 
 class Limits(unittest.TestCase):
