@@ -52,6 +52,7 @@ RemoteMounts::RemoteMounts(std::string_view mountinfo) {
     if (dash == std::string_view::npos) continue;
     constexpr int kPoint = 4;
     std::string point = unescape(word_of(line, kPoint));
+    if (!point.starts_with('/')) continue;
     const bool remote = point != "/" && is_remote_type(word_of(line.substr(dash + 3), 0));
     any_ = any_ || remote;
     mounts_.emplace_back(std::move(point), remote);
