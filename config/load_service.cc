@@ -65,7 +65,7 @@ void read_labels(const Field& f, ServiceDraft& d) {
     if (label.name.empty()) {
       f.context.report.error(label.place, "a label has no name; write NAME: value");
     } else if (label.name.rfind("com.docker.compose.", 0) == 0) {
-      f.context.report.error(label.place, "label " + quoted(label.name) +
+      f.context.report.error(label.place, "label " + in_quotes(label.name) +
                                               " is one that keepwell sets itself; remove it");
     } else {
       d.spec.labels[label.name] = label.value.value_or("");

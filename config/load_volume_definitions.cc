@@ -30,7 +30,7 @@ void read_volume_driver(const Field& f, VolumeDefinition&) {
   std::string driver;
   if (!read_text(f.context, "driver of a volume", f.value(), driver)) return;
   if (is_foreign_driver(driver)) {
-    f.context.report.unsupported(f.value().place, "volume driver " + quoted(driver) +
+    f.context.report.unsupported(f.value().place, "volume driver " + in_quotes(driver) +
                                                       " is not supported; use local, with "
                                                       "driver_opts type, o and device");
   }

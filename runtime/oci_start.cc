@@ -11,7 +11,6 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "config/remote_mounts.h"
 #include "runtime/container_root.h"
 #include "runtime/launch.h"
 #include "runtime/netns_socket.h"
@@ -29,7 +28,6 @@ constexpr Duration kStartTimeout = std::chrono::seconds(30);
 constexpr Duration kDeleteTimeout = std::chrono::seconds(20);
 constexpr Duration kCopyTimeout = std::chrono::minutes(15);
 constexpr Duration kLookTimeout = std::chrono::seconds(10);
-constexpr std::size_t kMountTableBytesMax = std::size_t{16} << 20;
 
 // Device nodes below DIRECTORY of the host; what a container's own /dev gets from the runtime is
 // left out.
@@ -131,29 +129,16 @@ void OciStart::begin() {
   });
 }
 
-// Where this host has mounts of other machines, a child finds out whether what the container is to
-// be given can be looked at. If the server is gone this process would wait for ever.
+// Where a server is gone, whoever looks at what it serves waits for ever: a child finds out.
 void OciStart::look_at_sources() {
-  Result<std::string> table = read_small_file("/proc/self/mountinfo", kMountTableBytesMax);
-  if (!table || !RemoteMounts(*table).any()) return prepare();
   HostCommand look;
-  look.argv = {"stat", "--dereference", "--format=", "--", place_.lower};
-  for (const MountSpec& mount : order_.spec->mounts)
-    if (mount.kind == MountKind::bind) look.argv.push_back(mount.source);
-  for (const FileSpec& file : order_.spec->files)
-    if (!file.path.empty()) look.argv.push_back(file.path);
+  look.argv = look_at_sources_argv(*order_.spec, place_.lower);
   look.timeout = kLookTimeout;
+  if (look.argv.empty()) return prepare();
   context_->commands.run(look, [this, alive = alive_](const HostCommandResult& result) {
     if (!*alive) return;
     if (!result.timed_out) return prepare();  // which says what is missing
-    std::string text = "cannot start " + order_.name +
-                       ": what it is to be given lies on a file "
-                       "system that does not answer; look at ";
-    const RemoteMounts mounts(
-        read_small_file("/proc/self/mountinfo", kMountTableBytesMax).value_or(""));
-    for (const MountSpec& mount : order_.spec->mounts)
-      if (mount.kind == MountKind::bind && mounts.hold(mount.source)) text += mount.source + ", ";
-    give_up(128, text + "or remount it");
+    give_up(128, "cannot start " + order_.name + ": " + silent_sources_text(*order_.spec));
   });
 }
 

@@ -13,6 +13,9 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "config/remote_mounts.h"
+#include "runtime/state_file.h"
+
 namespace keepwell {
 
 namespace {
@@ -137,7 +140,30 @@ Result<BundleMount> file_mount(const FileSpec& file, const std::string& path) {
   return BundleMount{file.target, "bind", path, {"rbind", "rprivate", "ro"}};
 }
 
+RemoteMounts remote_mounts() {
+  constexpr std::size_t kTableBytesMax = std::size_t{16} << 20;
+  return RemoteMounts(read_small_file("/proc/self/mountinfo", kTableBytesMax).value_or(""));
+}
+
 }  // namespace
+
+std::vector<std::string> look_at_sources_argv(const ServiceSpec& spec, const std::string& lower) {
+  if (!remote_mounts().any()) return {};
+  std::vector<std::string> argv{"stat", "--dereference", "--format=", "--", lower};
+  for (const MountSpec& mount : spec.mounts)
+    if (mount.kind == MountKind::bind) argv.push_back(mount.source);
+  for (const FileSpec& file : spec.files)
+    if (!file.path.empty()) argv.push_back(file.path);
+  return argv;
+}
+
+std::string silent_sources_text(const ServiceSpec& spec) {
+  const RemoteMounts mounts = remote_mounts();
+  std::string text = "what it is to be given lies on a file system that does not answer";
+  for (const MountSpec& mount : spec.mounts)
+    if (mount.kind == MountKind::bind && mounts.hold(mount.source)) text += ", " + mount.source;
+  return text + "; look for its server, or unmount it";
+}
 
 std::string anonymous_volume_name(const std::string& container_name, const std::string& target) {
   std::uint64_t hash = 14695981039346656037u;  // FNV-1a

@@ -46,6 +46,14 @@ struct PreparedMounts {
 // that were made until then stay, as Docker's do.
 Result<PreparedMounts> prepare_mounts(const ServiceSpec& spec, const MountPlaces& places);
 
+// The command that looks at all that a container of SPEC is given from the host, LOWER its root
+// file system among it; empty where this host has no mounts of other machines, so that a plain look
+// can block nobody.
+std::vector<std::string> look_at_sources_argv(const ServiceSpec& spec, const std::string& lower);
+
+// Why that command did not end.
+std::string silent_sources_text(const ServiceSpec& spec);
+
 // The name of the anonymous volume that CONTAINER_NAME has at TARGET: the same after a recreate.
 std::string anonymous_volume_name(const std::string& container_name, const std::string& target);
 
