@@ -8,6 +8,7 @@
 
 #include "agent/api/api.h"
 #include "agent/driver.h"
+#include "agent/evidence_collector.h"
 #include "agent/image_resolve.h"
 #include "agent/log.h"
 #include "agent/source_file.h"
@@ -42,11 +43,13 @@ std::uint64_t random_seed() {
 
 }  // namespace
 
-Agent::Agent(Loop& loop, StateStore store, const std::string& run_dir, ProjectSpec project)
+Agent::Agent(Loop& loop, StateStore store, const AgentOptions& options, ProjectSpec project)
     : loop_(loop),
       store_(std::move(store)),
-      event_log_(run_dir + "/state"),
+      event_log_(options.run_dir + "/state"),
+      journal_(options.data_dir),
       accepted_(std::make_shared<const ProjectSpec>(std::move(project))),
+      incidents_(options.data_dir),
       watchdog_(loop),
       give_way_(loop),
       socket_watch_(loop),
@@ -56,6 +59,7 @@ Agent::~Agent() {
   // Connections and probes refer to the parts below them.
   api_.reset();
   driver_.reset();
+  evidence_.reset();
   webhooks_.reset();
   engine_.reset();
   keeper_.reset();
@@ -69,8 +73,7 @@ Result<std::unique_ptr<Agent>> Agent::open(Loop& loop, const AgentOptions& optio
   if (!project) return fail(project.error());
   open_log(project->log);
   for (const std::string& problem : problems) log_warning(problem);
-  std::unique_ptr<Agent> agent(
-      new Agent(loop, std::move(*store), options.run_dir, std::move(*project)));
+  std::unique_ptr<Agent> agent(new Agent(loop, std::move(*store), options, std::move(*project)));
   if (Status opened = agent->open_parts(options); !opened) return fail(opened.error());
   if (Status opened = agent->open_server(options); !opened) return fail(opened.error());
   if (!options.exit_code_from.empty()) agent->end_with(options.exit_code_from);
@@ -104,11 +107,18 @@ Status Agent::open_parts(const AgentOptions& options) {
   if (!engine) return fail(engine.error());
   engine_ = std::move(*engine);
 
+  evidence_ = std::make_unique<EvidenceCollector>(
+      loop_, *engine_, incidents_,
+      [this](Captured captured) { driver_->submit(std::move(captured)); });
   Driver::Parts parts;
+  parts.capture = [this](const Capture& order, const ContainerStatus& status) {
+    evidence_->capture(order, status);
+  };
   parts.loop = &loop_;
   parts.engine = engine_.get();
   parts.store = &store_;
   parts.events = &events_;
+  parts.journal = &journal_;
   parts.stats = &stats_;
   webhooks_ = std::make_unique<WebhookSender>(loop_, *keeper_, stats_);
   parts.webhooks = webhooks_.get();
@@ -169,11 +179,13 @@ void Agent::socket_changed() {
 }
 
 void Agent::start() {
+  apply_guard_settings();
   events_.store_with([this](const Event& event) {
     if (Status kept = event_log_.append(event); !kept) log_error(kept.error().text);
   });
   std::deque<Event> history = event_log_.load();
   std::uint64_t last = history.empty() ? 0 : history.back().sequence;
+  last = std::max(last, journal_.load_tail(kEventHistoryMax).last_sequence);
   events_.restore(std::move(history), last);
   driver_->restore();
   std::set<std::string> known;
@@ -186,12 +198,6 @@ void Agent::start() {
   if (std::optional<Duration> period = watchdog_period()) feed_watchdog(*period);
   log_info("keepwell " KEEPWELL_VERSION " supervises " +
            std::to_string(accepted_->services.size()) + " services of " + accepted_->name);
-}
-
-// From the loop: a loop that hangs feeds no more, and systemd restarts us.
-void Agent::feed_watchdog(Duration period) {
-  notify_supervisor("WATCHDOG=1");
-  watchdog_.start_after(period, [this, period] { feed_watchdog(period); });
 }
 
 void Agent::on_signal(int signal) {
@@ -247,6 +253,7 @@ ApiContext Agent::context() {
   api.project = [this] { return driver_->supervisor().project(); };
   api.facts = [this](const ContainerStatus& status) { return facts(status); };
   api.host = [this] { return host(); };
+  api.journal_path = journal_.path();
   api.submit = [this](Command command, std::function<void(Status)> on_done) {
     driver_->submit(std::move(command), std::move(on_done));
   };
@@ -256,7 +263,9 @@ ApiContext Agent::context() {
   api.not_ready = [this] {
     return driver_->adopting() ? std::string("services are still being adopted") : std::string();
   };
-  api.not_alive = [] { return std::string(); };
+  api.not_alive = [this] { return late(); };
+  api.incidents = [this] { return incidents_json(); };
+  api.incident = [this](const std::string& id) { return incident_json(id); };
   api.reload = [this](const std::string& body, const std::function<void(Status)>& on_done) {
     reload(body, on_done);
   };
@@ -369,6 +378,7 @@ Status Agent::accept(ProjectSpec project) {
   accepted_ = std::make_shared<const ProjectSpec>(std::move(project));
   config_hashes_.clear();
   open_log(accepted_->log);
+  apply_guard_settings();
   stats_.config_last_reload = Loop::now().wall;
   for (const ServiceDiff& service : diff.services) {
     log_info("reload: " + service.service + ": " + to_string(service.change));

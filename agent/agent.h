@@ -14,12 +14,14 @@
 #include "agent/api/context.h"
 #include "agent/event_bus.h"
 #include "agent/event_log.h"
+#include "agent/journal.h"
 #include "agent/log_totals.h"
 #include "agent/state_store.h"
 #include "agent/usage_cache.h"
 #include "config/result.h"
 #include "exporters/agent_stats.h"
 #include "runtime/file_watch.h"
+#include "runtime/incident_store.h"
 #include "runtime/timer.h"
 #include "runtime/unique_fd.h"
 
@@ -27,6 +29,7 @@ namespace keepwell {
 
 class ApiServer;
 class Driver;
+class EvidenceCollector;
 class KeeperClient;
 class LinuxEngine;
 class WebhookSender;
@@ -46,14 +49,19 @@ class Agent {
   int exit_code() const { return exit_code_; }
 
  private:
-  Agent(Loop& loop, StateStore store, const std::string& run_dir, ProjectSpec project);
+  Agent(Loop& loop, StateStore store, const AgentOptions& options, ProjectSpec project);
   Status open_parts(const AgentOptions& options);
   Status open_server(const AgentOptions& options);
   ApiContext context();
   void on_signal(int signal);
   void finish(int exit_code);
+  void apply_guard_settings();
   void end_with(const std::string& service);
   void feed_watchdog(Duration period);
+  std::string late() const;
+  void fill_guard_stats();
+  std::string incidents_json() const;
+  Result<std::string> incident_json(const std::string& id) const;
   RuntimeFacts facts(const ContainerStatus& status);
   HostFacts host() const;
   std::string metrics(const std::string& accept, std::string& content_type);
@@ -72,6 +80,7 @@ class Agent {
   Loop& loop_;
   StateStore store_;
   EventLog event_log_;
+  Journal journal_;
   EventBus events_;
   AgentStats stats_;
   LogTotals logs_;
@@ -82,6 +91,8 @@ class Agent {
   UniqueFd metrics_listener_;
   std::unique_ptr<KeeperClient> keeper_;
   std::unique_ptr<LinuxEngine> engine_;
+  IncidentStore incidents_;
+  std::unique_ptr<EvidenceCollector> evidence_;
   std::unique_ptr<WebhookSender> webhooks_;
   std::unique_ptr<Driver> driver_;
   std::unique_ptr<ApiServer> api_;

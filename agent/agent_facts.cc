@@ -95,6 +95,7 @@ std::string Agent::metrics(const std::string& accept, std::string& content_type)
                                 .max_fds = usage.max_fds,
                                 .start_time_seconds = usage.start_time_seconds};
   stats_.state_write_failures_total = store_.write_failures() + event_log_.write_failures();
+  fill_guard_stats();
   stats_.probe_lateness = driver_->supervisor().probe_lateness();
   stats_.probes_in_flight = driver_->supervisor().probes_in_flight();
   stats_.probes_waiting = driver_->supervisor().probes_waiting();

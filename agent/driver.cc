@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "agent/event_bus.h"
+#include "agent/journal.h"
 #include "agent/log.h"
 #include "agent/state_store.h"
 #include "agent/webhook_sender.h"
@@ -34,6 +35,12 @@ bool is_bad_news(const Event& event) {
   return event.action == "health_status: unhealthy" || event.action == "oom";
 }
 
+// Decisions that people look for in a log; the others are for the journal.
+bool is_telling(const Event& event) {
+  return event.kind == EventKind::decision &&
+         (event.action == "restart" || event.action == "suppressed" || event.action == "stop");
+}
+
 // The container whose start, adoption or end an event tells; null for any other.
 const ContainerRef* answered_by(const Input& input) {
   const auto* event = std::get_if<EngineEvent>(&input);
@@ -47,12 +54,12 @@ const ContainerRef* answered_by(const Input& input) {
 }  // namespace
 
 Driver::Driver(Parts parts, std::uint64_t seed, std::function<void()> on_all_stopped)
-    : parts_(parts),
+    : parts_(std::move(parts)),
       supervisor_(seed),
-      timer_(*parts.loop),
-      replies_(*parts.loop),
-      save_again_(*parts.loop),
-      saves_(*parts.loop),
+      timer_(*parts_.loop),
+      replies_(*parts_.loop),
+      save_again_(*parts_.loop),
+      saves_(*parts_.loop),
       on_all_stopped_(std::move(on_all_stopped)),
       suspended_(Loop::suspended()) {}
 
@@ -188,8 +195,28 @@ void Driver::act(SendWebhook& action) { parts_.webhooks->send(*action.action, ac
 void Driver::act(Emit& action) {
   Event event = parts_.events->publish(std::move(action.event));
   ++parts_.stats->events_total;
+  if (!event.probe) write_down(event);
   std::string words = words_for(event);
-  if (!words.empty()) log_container(event.name, words, is_bad_news(event));
+  if (!words.empty()) log_container(event.name, words, is_bad_news(event), event.incident);
+}
+
+void Driver::act(Capture& action) {
+  const ContainerStatus* status = supervisor_.find(action.container.id);
+  if (status != nullptr && parts_.capture) parts_.capture(action, *status);
+}
+
+void Driver::act(Record& action) {
+  const Event& event = action.event;
+  write_down(event);
+  if (!is_telling(event)) return;
+  log_container(event.name, "decided: " + words_for(event), false, event.incident);
+}
+
+// A journal that cannot be written is counted; everything else goes on.
+void Driver::write_down(const Event& event) {
+  Status kept = parts_.journal->append(event);
+  if (!kept) log_debug(kept.error().text);
+  parts_.stats->journal.write_failures_total = parts_.journal->write_failures();
 }
 
 void Driver::act(Reply& action) {

@@ -26,6 +26,7 @@
 namespace keepwell {
 
 class EventBus;
+class Journal;
 class Loop;
 class StateStore;
 class WebhookSender;
@@ -37,7 +38,10 @@ class Driver {
     Engine* engine = nullptr;
     StateStore* store = nullptr;
     EventBus* events = nullptr;
+    Journal* journal = nullptr;
     AgentStats* stats = nullptr;
+    // Saves evidence; answered by a Captured, later.
+    std::function<void(const Capture&, const ContainerStatus&)> capture;
     WebhookSender* webhooks = nullptr;
   };
 
@@ -70,6 +74,7 @@ class Driver {
   void perform(std::vector<Action>& actions);
   void arm();
   void due(Instant deadline);
+  void write_down(const Event& event);
   void hand_over(const Input& input);
   void count_hook(const HookEnded& ended);
   void save(const std::string& id, bool status);
@@ -87,6 +92,8 @@ class Driver {
   void act(RunHook& action);
   void act(SendWebhook& action);
   void act(Emit& action);
+  void act(Capture& action);
+  void act(Record& action);
   void act(Reply& action);
   void act(Save& action);
   void act(Forget& action);

@@ -18,7 +18,9 @@ void log_info(std::string_view text);
 void log_warning(std::string_view text);
 void log_error(std::string_view text);
 
-// The same with the container it is about: "web-1: TEXT", or in JSON a field of its own.
-void log_container(std::string_view container, std::string_view text, bool warning = false);
+// The same with the container, and the incident, that it is about: "web-1: TEXT incident=3f2a", or
+// in JSON fields of their own.
+void log_container(std::string_view container, std::string_view text, bool warning = false,
+                   std::string_view incident = {});
 
 }  // namespace keepwell

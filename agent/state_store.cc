@@ -16,6 +16,7 @@ constexpr Duration kCopyEvery = std::chrono::seconds(60);
 // What a person decided, or what decides whether a container starts after a reboot.
 std::string intent_of(const ContainerStatus& status) {
   std::string intent = status.name;
+  if (status.hold) intent += ' ' + std::to_string(status.hold->until.time_since_epoch().count());
   for (bool bit : {status.stopped_by_hand, status.start_at_next_run,
                    status.state == ServiceState::failed, status.state == ServiceState::exited}) {
     intent += bit ? '1' : '0';
@@ -37,8 +38,11 @@ void forget_boot(ContainerStatus& status) {
   if (status.stop_deadline) status.stop_deadline = Instant{};
   status.healthy_since.reset();
   status.restart_times.clear();
+  status.hold_until.reset();
+  status.budget_times.clear();
   for (CheckStatus& check : status.checks) {
     check.next_probe.reset();
+    check.held_since.reset();
     for (ProbeResult& result : check.log) result.started = result.ended = Instant{};
   }
 }

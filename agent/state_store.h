@@ -1,7 +1,6 @@
 // What an agent leaves for the next one, and where:
 //   RUN/state/project.json    the accepted, interpolated configuration; a copy in DATA/state
 //   RUN/state/ID.json, .live  each container: everything, and what changes with every probe
-//   RUN/state/events.log      the last events (event_log.h)
 //   DATA/state/ID.json        what must outlive a reboot: operator intent, ids, counters
 // Damaged files are set aside and reported, never fatal. A failed write is reported once per file;
 // whoever owns the containers tries again (unsaved).

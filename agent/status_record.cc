@@ -102,6 +102,15 @@ void visit_result(V&& visit, S& result) {
   visit("cpu", result.cpu);
   visit("max_rss_bytes", result.max_rss_bytes);
   visit("start_latency", result.start_latency);
+  visit("pressure", result.pressure);
+  visit("held", result.held);
+}
+
+template <class V, class S>
+void visit_hold(V&& visit, S& hold) {
+  visit("reason", hold.reason);
+  visit("since", hold.since);
+  visit("until", hold.until);
 }
 
 template <class V, class S>
@@ -122,6 +131,10 @@ void visit_check(V&& visit, S& check) {
   visit("next_probe", check.next_probe);
   visit("last_success", check.last_success);
   visit("flap_ratio", check.flap_ratio);
+  visit("recent", check.recent);
+  visit("flapping", check.flapping);
+  visit("held_since", check.held_since);
+  visit("held_total", check.held_total);
   visit("probes_total", check.probes_total);
   visit("failures_total", check.failures_total);
   visit("transitions_to_healthy_total", check.transitions_to_healthy_total);
@@ -171,6 +184,11 @@ void visit_status(V&& visit, S& status) {
   visit("dependents_due", status.dependents_due);
   visit("last_restart_reason", status.last_restart_reason);
   visit("last_restart", status.last_restart);
+  visit("hold", status.hold);
+  visit("hold_until", status.hold_until);
+  visit("suppressed_now", status.suppressed_now);
+  visit("budget_paid", status.budget_paid);
+  visit("budget_times", status.budget_times);
   visit("last_restart_detail", status.last_restart_detail);
   visit("restart_limit_remaining", status.restart_limit_remaining);
   visit("starts_total", status.starts_total);
@@ -187,6 +205,9 @@ void visit_live(V&& visit, S& status) {
   visit("health", status.health);
   visit("healthy_since", status.healthy_since);
   visit("restart_times", status.restart_times);
+  visit("incident", status.incident);
+  visit("recovery", status.recovery);
+  visit("incident_since", status.incident_since);
   visit("events_told", status.events_told);
 }
 
@@ -223,6 +244,9 @@ void Writer::append(std::string& text, const T& value) {
   } else if constexpr (std::is_same_v<T, DurationStats>) {
     Writer writer(text);
     visit_durations(writer, value);
+  } else if constexpr (std::is_same_v<T, HoldStatus>) {
+    Writer writer(text);
+    visit_hold(writer, value);
   } else if constexpr (std::is_same_v<T, std::string>) {
     append(text, std::string_view(value));
   } else if constexpr (List<T>) {
@@ -268,11 +292,13 @@ bool Reader::from_json(const json& text, T& value) {
     if (!from_json(text, inner)) return false;
     value = std::move(inner);
     return true;
-  } else if constexpr (std::is_same_v<T, ProbeResult> || std::is_same_v<T, DurationStats>) {
+  } else if constexpr (std::is_same_v<T, ProbeResult> || std::is_same_v<T, DurationStats> ||
+                       std::is_same_v<T, HoldStatus>) {
     if (!text.is_object()) return false;
     Reader reader(text);
     if constexpr (std::is_same_v<T, ProbeResult>) visit_result(reader, value);
     if constexpr (std::is_same_v<T, DurationStats>) visit_durations(reader, value);
+    if constexpr (std::is_same_v<T, HoldStatus>) visit_hold(reader, value);
     return reader.wrong().empty();
   } else if constexpr (List<T>) {
     if (!text.is_array()) return false;

@@ -49,6 +49,7 @@ void Supervisor::take_up(Container& container) {
                                  .starting_results = check.starting_results});
     container.checks.push_back(std::move(run));
   }
+  restore_guards(container);
   if (container.live()) {
     container.order_open = true;
     container.adopting = true;
@@ -127,13 +128,13 @@ void Supervisor::fire(DueQueue::Key timer_key, Instant due) {
   const auto serial = static_cast<std::uint32_t>(timer_key >> 32U);
   const auto slot = static_cast<std::uint32_t>(timer_key >> 4U) & 0x0fffffffU;
   const auto timer = static_cast<Timer>(timer_key & 0xfU);
+  if (timer == Timer::budget) return grant_restarts();
   const auto found = by_serial_.find(serial);
   if (found == by_serial_.end()) return;
   Container& container = *found->second;
-  if (timer == Timer::start) {
-    if (container.status.state == ServiceState::backoff) start_now(container, false);
-    return;
-  }
+  if (timer == Timer::start) return start_due(container);
+  if (timer == Timer::hold) return end_hold(container, "its time was over");
+  if (timer == Timer::capture) return go_on_without_evidence(container);
   if (timer == Timer::stop) return stop_timer_fired(container);
   const std::size_t index = container.check_of_slot(slot);
   if (index == container.checks.size()) return;
@@ -197,6 +198,8 @@ Event Supervisor::event_of(const Container& container, std::string action) const
   event.project = container.status.project;
   event.replica = container.status.replica;
   event.spec = container.status.spec;
+  event.incident =
+      container.status.incident.empty() ? container.status.recovery : container.status.incident;
   return event;
 }
 

@@ -31,12 +31,15 @@
 #include <vector>
 
 #include "agent/dependency_graph.h"
+#include "agent/restart_budget.h"
 #include "agent/supervisor_io.h"
 #include "config/time.h"
 #include "exporters/container_status.h"
 #include "probes/due_queue.h"
 
 namespace keepwell {
+
+struct HealthRecord;
 
 // A probe whose program does not run after this long has failed (Docker's guard). Where its process
 // is in the container already, the check's timeout is enough.
@@ -101,6 +104,16 @@ class Supervisor {
   // Due, and held up by probes_at_once.
   std::size_t probes_waiting() const { return urgent_.size() + waiting_.size(); }
 
+  // ---- guards, for the metrics
+  // Restarts that the host's budget would grant at NOW; none: there is no budget.
+  std::optional<int> budget_remaining(Instant now) const { return budget_.remaining(now); }
+  // Some restart waits for the budget.
+  bool budget_holds() const;
+  // Some timeout was held by the pressure guard, and nothing better has come since.
+  bool pressure_holds() const;
+  // How late the latest of what is due is at NOW: a probe, or anything else. 0: all on time.
+  Duration worst_lateness(Instant now) const;
+
   // Whether each exec probe is told as exec_create, exec_start and exec_die; off where nobody
   // listens.
   void tell_probes(bool tell) { tell_probes_ = tell; }
@@ -111,7 +124,7 @@ class Supervisor {
   struct Flight;
   struct HookRun;
   struct Waiter;
-  enum class Timer : std::uint8_t { start, stop, probe, flight };
+  enum class Timer : std::uint8_t { start, stop, probe, flight, hold, capture, budget };
   struct Waiting {  // a due probe that found no free place
     std::uint32_t serial = 0;
     std::uint32_t slot = 0;
@@ -120,6 +133,7 @@ class Supervisor {
   // supervisor.cc: inputs, timers, lookups
   void on(const Tick& tick);
   void on(const EngineEvent& event);
+  void on(const Captured& captured);
   void on(const Shutdown& shutdown);
   void on(const Suspended& suspended);
   void take_up(Container& container);
@@ -230,6 +244,45 @@ class Supervisor {
   static ProbeResult result_of(const Flight& flight, const ProbeEnded& event,
                                const std::string& id);
 
+  // supervisor_guards.cc: what holds actions back
+  void suppress(Container& container, SuppressReason reason, std::string detail);
+  bool held_back(Container& container, std::size_t index, OnUnhealthy action);
+  bool held_by_hand(Container& container);
+  bool granted(Container& container);
+  bool wants_restart(const Container& container) const;
+  void grant_restarts();
+  void grant(Container& container);
+  void start_due(Container& container);
+  void resume_actions(Container& container);
+  void restore_guards(Container& container);
+  void command_hold(Container& container, const Command& command);
+  void end_hold(Container& container, const char* how);
+  void note_traced(Container& container, std::optional<bool> traced);
+  void judge_pressure(Container& container, std::size_t index, const ProbeEnded& event,
+                      ProbeResult& result);
+  void note_held(Container& container, std::size_t index);
+  void note_flap(Container& container, std::size_t index, bool passed);
+
+  // supervisor_capture.cc: evidence before a restart
+  void stop_with_evidence(Container& container);
+  void capture_end(Container& container);
+  void go_on_without_evidence(Container& container);
+
+  // supervisor_incidents.cc: why, for the journal
+  Event& record(const Container& container, EventKind kind, std::string what);
+  Event& decide(const Container& container, std::string what);
+  void record_configure(bool first);
+  void record_command(const Container& container, const Command& command);
+  void record_result(Container& container, std::size_t index, const ProbeResult& result,
+                     const HealthRecord& before);
+  void open_incident(Container& container);
+  void close_incident(Container& container, const char* how);
+  void pass_to_recovery(Container& container);
+  void note_recovery(Container& container);
+  void close_if_well(Container& container);
+  void explain_unhealthy(const Container& container, std::size_t index, OnUnhealthy answer);
+  void explain_policy(const Container& container, std::string asked, std::string answer);
+
   // supervisor_verdict.cc
   void apply_result(Container& container, std::size_t index, ProbeResult result);
   void update_health(Container& container, const std::string& check);
@@ -255,6 +308,8 @@ class Supervisor {
   std::vector<std::string> changed_services_;
   std::vector<std::uint32_t> fresh_starts_;  // containers that began a run in this handle()
   DueQueue timers_;
+  RestartBudget budget_;
+  std::vector<std::uint32_t> restart_queue_;  // containers with budget_asked
 
   std::shared_ptr<const ProjectSpec> project_;
   DependencyGraph graph_;

@@ -32,7 +32,7 @@ void Supervisor::act_on_unhealthy(Container& container, std::size_t index, bool 
   CheckStatus& check = status.checks[index];
   CheckRun& run = container.checks[index];
   if (!acts(check.spec->role) || run.acted || status.stopped_by_hand || shutting_down_ ||
-      status.state != ServiceState::running) {
+      status.state != ServiceState::running || container.capturing) {
     return;
   }
   if (excused(container)) {
@@ -50,6 +50,7 @@ void Supervisor::act_on_unhealthy(Container& container, std::size_t index, bool 
   if (check.spec->observe || check.actions_done || check.spec->actions.empty()) {
     return apply_unhealthy(container, index, transition);
   }
+  if (held_by_hand(container)) return;
   if (run.hook != 0) return;  // the word waits for it
   run.next_action = 0;
   go_on_acting(container, index);

@@ -22,6 +22,7 @@ void Supervisor::on(const Command& command) {
   if (found == nullptr) {
     return reply(command.request, fail(Errc::not_found, "No such container: " + command.container));
   }
+  record_command(*found, command);
   switch (command.kind) {
     case Command::Kind::start:
       return command_start(*found, command);
@@ -35,6 +36,12 @@ void Supervisor::on(const Command& command) {
       return command_pause(*found, command);
     case Command::Kind::unpause:
       return command_unpause(*found, command);
+    case Command::Kind::hold:
+      return command_hold(*found, command);
+    case Command::Kind::release:
+      if (!found->status.hold) return reply(command.request, nothing_to_do());
+      end_hold(*found, "by hand");
+      return reply(command.request, {});
     case Command::Kind::probe_now:
     case Command::Kind::pause_check:
     case Command::Kind::resume_check:

@@ -37,6 +37,9 @@ void Supervisor::on(const Configure& configure) {
   const bool first = project_ == nullptr;
   project_ = configure.project;
   graph_ = DependencyGraph(*project_);
+  budget_.set(project_->restart_budget);
+  if (!restart_queue_.empty()) timers_.set(key(0, 0, Timer::budget), now_.mono);
+  record_configure(first);
   std::map<Place, std::shared_ptr<const ServiceSpec>> missing;
   std::size_t checks = 0;
   for (const ServiceSpec& service : project_->services) {
@@ -99,6 +102,9 @@ void Supervisor::create(const std::shared_ptr<const ServiceSpec>& spec, int repl
     status.stop_duration = old.stop_duration;
     status.checks = old.checks;
     status.stopped_by_hand = old.stopped_by_hand;
+    status.hold = old.hold;
+    status.hold_until = old.hold_until;
+    status.budget_times = old.budget_times;
     if (old.started) status.restarts_total[static_cast<std::size_t>(RestartReason::config)]++;
   }
   status.name = container_name(*project_, *spec, replica);
@@ -119,6 +125,7 @@ void Supervisor::create(const std::shared_ptr<const ServiceSpec>& spec, int repl
     container.checks.emplace_back();
     container.checks.back().slot = ++last_slot_;
   }
+  if (status.hold_until) timers_.set(key(container.serial, 0, Timer::hold), *status.hold_until);
   install_checks(container);
   forget_starts(container);
   container.want_start = !status.stopped_by_hand;
@@ -192,6 +199,8 @@ void Supervisor::destroy(Container& container) {
   }
   timers_.cancel(key(container.serial, 0, Timer::start));
   timers_.cancel(key(container.serial, 0, Timer::stop));
+  timers_.cancel(key(container.serial, 0, Timer::hold));
+  timers_.cancel(key(container.serial, 0, Timer::capture));
   answer(container, Waiter::kEnded, {});
   answer(container, ~0U, fail(Errc::not_found, "No such container: " + container.status.id));
   emit(container, "destroy");
@@ -351,6 +360,8 @@ void Supervisor::follow_restart(Container& container, const std::string& service
   const bool runs = status.state == ServiceState::running || status.state == ServiceState::paused ||
                     (shares && status.state == ServiceState::starting);
   if (!runs || status.stopped_by_hand || !follows(container.spec(), service)) return;
+  // Who shares its namespaces has lost them, held or not.
+  if (!shares && held_by_hand(container)) return;
   status.restarts_total[static_cast<std::size_t>(RestartReason::dependency)]++;
   status.restart_event_due = true;
   note_decision(container, RestartReason::dependency, "dependency " + service + " was restarted");

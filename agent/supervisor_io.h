@@ -35,15 +35,19 @@ struct Command {
     unpause,
     probe_now,
     pause_check,
-    resume_check
+    resume_check,
+    hold,
+    release
   };
   Kind kind = Kind::start;
   std::uint64_t request = 0;
   std::string container;
   int signal = 0;  // kill; stop: 0 is the service's own
   std::optional<Duration>
-      grace;          // stop, restart: none is the service's own; negative is without end
-  std::string check;  // probe_now, pause_check, resume_check; empty: all
+      grace;             // stop, restart: none is the service's own; negative is without end
+  std::string check;     // probe_now, pause_check, resume_check; empty: all
+  Duration hold_for{0};  // hold
+  std::string reason{};  // hold
 };
 
 // A new accepted configuration. Containers that it no longer names are stopped and removed; those
@@ -51,6 +55,13 @@ struct Command {
 // what is to be started.
 struct Configure {
   std::shared_ptr<const ProjectSpec> project;
+};
+
+// What Capture asked for has been done, or its time is over.
+struct Captured {
+  std::string container;
+  std::string incident;
+  std::string detail;  // "9 files, 48 kB in 151ms", or what went wrong
 };
 
 // The order to send this signal had no effect: it could not be delivered.
@@ -67,8 +78,8 @@ struct Shutdown {};
 // flight says nothing.
 struct Suspended {};
 
-using Input =
-    std::variant<Tick, EngineEvent, Command, Configure, SignalFailed, Shutdown, Suspended>;
+using Input = std::variant<Tick, EngineEvent, Command, Configure, Captured, SignalFailed, Shutdown,
+                           Suspended>;
 
 // ---- what a death of the agent leaves besides the records
 
@@ -121,6 +132,18 @@ struct SendWebhook {
 struct Emit {
   Event event;
 };
+// Save the evidence of INCIDENT before it is gone. Answered by one Captured; what follows waits for
+// that where the container still runs.
+struct Capture {
+  ContainerRef container;
+  std::string incident;
+  std::string cause;   // why the container is restarted
+  bool alive = false;  // it still runs
+};
+// For the journal alone; its kind is not `event`.
+struct Record {
+  Event event;
+};
 struct Reply {
   std::uint64_t request = 0;
   Status result;  // an Errc::conflict whose text is empty means "nothing to do" (HTTP 304)
@@ -136,8 +159,9 @@ struct Forget {
 };  // its stored record
 struct AllStopped {};
 
-using Action = std::variant<StartContainer, AdoptContainer, SignalContainer, KillContainer,
-                            PauseContainer, ResumeContainer, RemoveContainer, StartProbe, KillProbe,
-                            RunHook, SendWebhook, Emit, Reply, Save, Forget, AllStopped>;
+using Action =
+    std::variant<StartContainer, AdoptContainer, SignalContainer, KillContainer, PauseContainer,
+                 ResumeContainer, RemoveContainer, StartProbe, KillProbe, RunHook, SendWebhook,
+                 Capture, Emit, Record, Reply, Save, Forget, AllStopped>;
 
 }  // namespace keepwell

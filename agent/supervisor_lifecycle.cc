@@ -5,6 +5,7 @@
 #include "agent/restart_policy.h"
 #include "agent/supervisor_state.h"
 #include "config/check.h"
+#include "config/duration.h"
 #include "exporters/duration_stats.h"
 
 namespace keepwell {
@@ -44,6 +45,8 @@ void Supervisor::start_now(Container& container, bool by_hand) {
   container.order_open = true;
   container.adopting = false;
   container.start_by_hand = by_hand;
+  container.budget_asked.reset();
+  status.budget_paid = false;
   status.run++;
   status.state = ServiceState::starting;
   status.error.clear();
@@ -120,6 +123,7 @@ void Supervisor::begin_run(Container& container, Instant at, WallTime wall) {
     check.failing_streak = 0;
     check.success_streak = 0;
     check.starting_results = 0;
+    check.held_since.reset();
   }
   update_health(container, {});
   emit(container, "start");
@@ -129,6 +133,7 @@ void Supervisor::begin_run(Container& container, Instant at, WallTime wall) {
       event.attributes.emplace_back("reason", to_string(*status.last_restart_reason));
     }
   }
+  pass_to_recovery(container);
   fresh_starts_.push_back(container.serial);
 }
 
@@ -161,6 +166,7 @@ void Supervisor::on(const ContainerStartFailed& event) {
     return start_now(container, false);
   }
   status.error = event.text;
+  open_incident(container);
   emit(container, "start_failed").attributes = {{"exitCode", std::to_string(event.exit_code)},
                                                 {"error", event.text}};
   const bool wrong = event.exit_code == 126 || event.exit_code == 127;
@@ -189,12 +195,18 @@ void Supervisor::on(const ContainerExited& event) {
   }
   const ServiceState state = status.state;
   const bool stable = was_stable(status, event.at);
+  const bool asked_for = state == ServiceState::stopping || state == ServiceState::restarting;
+  const bool failed = !event.known || event.code != 0;
+  if (!asked_for && !status.stopped_by_hand && !shutting_down_ &&
+      (failed || keepwell::after_end(container.spec().restart, false, status.restart_count) !=
+                     PolicyAnswer::stay)) {
+    open_incident(container);
+  }
   note_end(container, event);
   status.backoff = next_backoff(container.spec().restart, stable ? Duration{0} : status.backoff);
   answer(container, Waiter::kEnded, {});
   answer(container, Waiter::kPaused | Waiter::kResumed,
          fail(Errc::conflict, "container " + status.id + " is not running"));
-  const bool failed = !status.exit_known || status.exit_code != 0;
   after_end(container, state, failed, status.oom_killed ? RestartReason::oom : RestartReason::exit);
 }
 
@@ -208,6 +220,9 @@ void Supervisor::note_end(Container& container, const ContainerExited& event) {
   container.pausing = false;
   container.resuming = false;
   container.frozen = false;
+  container.capturing = false;
+  status.traced = false;
+  timers_.cancel(key(container.serial, 0, Timer::capture));
   status.pid = 0;
   status.pid_start_ticks = 0;
   status.exit_known = event.known;
@@ -271,7 +286,14 @@ void Supervisor::start_again(Container& container, StopCause cause) {
 void Supervisor::ask_policy(Container& container, bool failed, RestartReason reason) {
   ContainerStatus& status = container.status;
   const int restarts = excused(container) ? 0 : status.restart_count;
-  switch (keepwell::after_end(container.spec().restart, failed, restarts)) {
+  const PolicyAnswer answer = keepwell::after_end(container.spec().restart, failed, restarts);
+  if (!status.incident.empty()) {
+    explain_policy(container, how_it_ended(status),
+                   answer == PolicyAnswer::restart ? "restart"
+                   : answer == PolicyAnswer::stay  ? "none"
+                                                   : "give up");
+  }
+  switch (answer) {
     case PolicyAnswer::stay:
       return rest(container, ServiceState::exited);
     case PolicyAnswer::give_up:
@@ -279,6 +301,7 @@ void Supervisor::ask_policy(Container& container, bool failed, RestartReason rea
     case PolicyAnswer::restart:
       if (reason != RestartReason::unhealthy) {
         note_decision(container, reason, how_it_ended(status));
+        capture_end(container);
       }
       return enter_backoff(container, reason);
   }
@@ -303,6 +326,9 @@ void Supervisor::enter_backoff(Container& container, RestartReason reason) {
   status.state = ServiceState::backoff;
   status.next_start = now_.mono + wait;
   status.next_start_wall = now_.wall + wait;
+  if (!status.incident.empty()) {
+    decide(container, "backoff").attributes = {{"wait", format_duration(wait)}};
+  }
   timers_.set(key(container.serial, 0, Timer::start), *status.next_start);
   save(container);
   changed(container);
@@ -317,9 +343,12 @@ void Supervisor::rest(Container& container, ServiceState state) {
   status.next_start.reset();
   status.next_start_wall.reset();
   status.restart_event_due = false;
+  status.budget_paid = false;
+  container.budget_asked.reset();
   if (state == ServiceState::failed) {
     emit(container, "gave_up").attributes = {{"restarts", std::to_string(status.restart_count)}};
   }
+  close_incident(container, state == ServiceState::failed ? "gave_up" : "rest");
   answer(container, Waiter::kEnded, {});
   answer(
       container, Waiter::kStarted,
@@ -331,6 +360,8 @@ void Supervisor::rest(Container& container, ServiceState state) {
 void Supervisor::note_decision(Container& container, RestartReason reason, std::string detail) {
   container.status.last_restart_reason = reason;
   container.status.last_restart = now_.wall;
+  open_incident(container);
+  decide(container, "restart").attributes = {{"reason", to_string(reason)}, {"detail", detail}};
   container.status.last_restart_detail = std::move(detail);
 }
 

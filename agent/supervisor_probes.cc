@@ -244,8 +244,11 @@ void Supervisor::start_probe(Container& container, std::size_t index) {
   flights_[run.probe] = std::move(flight);
   timers_.set(key(container.serial, run.slot, Timer::flight), now_.mono + kProbeStartGuard);
   tell_probe(container, *check.spec, run.probe, "exec_create");
-  actions_->push_back(
-      StartProbe{{.id = run.probe, .container = container.ref(), .check = check.spec}});
+  actions_->push_back(StartProbe{{.id = run.probe,
+                                  .container = container.ref(),
+                                  .check = check.spec,
+                                  .look_for_tracer = container.status.traced,
+                                  .measure_pressure = container.spec().pressure_guard.on}});
 }
 
 // Docker shows each exec probe as an exec of its own.
@@ -341,6 +344,8 @@ void Supervisor::on(const ProbeEnded& event) {
       container.pausing || container.order_open) {
     result.outcome = ProbeOutcome::voided;
   }
+  judge_pressure(container, index, event, result);
+  note_traced(container, event.traced);
   tell_probe(container, *check.spec, event.probe, "exec_die", event.code);
   check.orphans_total += event.orphans;
   answer_probe(run, result.outcome != ProbeOutcome::voided);

@@ -36,6 +36,9 @@ struct Supervisor::CheckRun {
   HookId hook = 0;                     // that on_unhealthy's word waits for; 0: none
   int excused_streak = 0;              // failures up to here are a dependency's fault; 0: none are
   std::vector<std::uint64_t> waiters;  // of probe_now
+  int held_in_row = 0;                 // timeouts that the pressure guard held
+  std::uint64_t quiet_passes = 0;      // successes that no record of the journal has told of
+  Duration quiet_time{0};              // what they took together
 };
 
 struct Supervisor::Container {
@@ -53,7 +56,10 @@ struct Supervisor::Container {
   bool frozen = false;         // paused, whatever the state says (a stop of a paused one)
   bool pausing = false;
   bool resuming = false;
-  bool oom_told = false;  // in this run
+  bool oom_told = false;                // in this run
+  bool capturing = false;               // it is stopped as soon as its evidence is saved
+  std::optional<Instant> budget_asked;  // it waits for the host's budget since
+  int budget_tries = 0;  // restarts that the budget granted since it was healthy last
 
   // Of the stop in progress.
   int stop_signal = 0;                 // 0: it was an earlier agent that began it

@@ -25,6 +25,9 @@ void Supervisor::stop(Container& container, ServiceState state, StopCause cause,
                       std::optional<Duration> grace) {
   KW_CHECK(container.live());
   ContainerStatus& status = container.status;
+  container.capturing = false;
+  container.budget_asked.reset();
+  timers_.cancel(key(container.serial, 0, Timer::capture));
   status.state = state;
   status.stop_cause = cause;
   status.by_kill = false;

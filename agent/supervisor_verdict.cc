@@ -24,13 +24,23 @@ void Supervisor::apply_result(Container& container, std::size_t index, ProbeResu
   observe_probe(check, result);
   if (result.outcome == ProbeOutcome::voided) return;
   const int starting_before = check.starting_results;
+  const HealthRecord before = run.tracker.record();
   const auto transition = run.tracker.apply(*check.spec, status.started_mono, result);
-  check.log.push_back(std::move(result));
-  if (check.log.size() > kProbeLogMax) check.log.pop_front();
+  const ProbeResult& last = check.log.emplace_back(std::move(result));
   check.status = run.tracker.status();
   check.failing_streak = run.tracker.record().failing_streak;
   check.success_streak = run.tracker.record().success_streak;
   check.starting_results = run.tracker.record().starting_results;
+  if (check.failing_streak > 0 && acts(check.spec->role) && !check.spec->observe) {
+    open_incident(container);
+  }
+  record_result(container, index, last, before);
+  if (last.held) {
+    note_held(container, index);
+  } else {
+    note_flap(container, index, last.passed());
+  }
+  if (check.log.size() > kProbeLogMax) check.log.pop_front();
   if (check.starting_results > starting_before && run.tracker.starting_notice()) {
     check.starting_long_total++;
     emit(container, "health_starting").attributes = {
@@ -48,6 +58,8 @@ void Supervisor::apply_result(Container& container, std::size_t index, ProbeResu
   save(container, transition.has_value());
   if (check.status == Health::unhealthy) {
     act_on_unhealthy(container, index, transition.has_value());
+  } else if (check.log.back().passed()) {
+    close_if_well(container);
   }
 }
 
@@ -78,6 +90,10 @@ void Supervisor::update_health(Container& container, const std::string& check) {
       event.attributes.emplace_back("check", check);
     }
   }
+  if (after == Health::healthy) {
+    container.budget_tries = 0;
+    note_recovery(container);
+  }
   changed(container);
 }
 
@@ -89,6 +105,7 @@ void Supervisor::apply_unhealthy(Container& container, std::size_t index, bool t
   const OnUnhealthy action =
       unhealthy_action(check.spec->on_unhealthy, container.spec().restart, status.restart_count,
                        status.restart_times, now_.mono);
+  if (transition) explain_unhealthy(container, index, action);
   if (action == OnUnhealthy::none || action == OnUnhealthy::policy) {
     // Left running, for it may still answer somebody; but nobody will restart it any more.
     const bool wanted = check.spec->on_unhealthy != OnUnhealthy::none;
@@ -103,18 +120,18 @@ void Supervisor::apply_unhealthy(Container& container, std::size_t index, bool t
     if (transition) status.suppressed_total[static_cast<std::size_t>(SuppressReason::observe)]++;
     return;
   }
+  if (held_back(container, index, action)) return;
   run.acted = true;
   std::string detail = check.spec->name + " failed " + std::to_string(check.failing_streak) +
                        (check.failing_streak == 1 ? " time" : " times");
   if (!check.log.empty()) detail += ": " + first_line(check.log.back().output);
   if (action == OnUnhealthy::stop) {
+    decide(container, "stop").attributes = {{"detail", detail}};
     return stop(container, ServiceState::stopping, StopCause::unhealthy, 0, std::nullopt);
   }
   note_decision(container, RestartReason::unhealthy, std::move(detail));
   status.restart_event_due = true;
-  if (action == OnUnhealthy::restart) {
-    return stop(container, ServiceState::restarting, StopCause::unhealthy, 0, std::nullopt);
-  }
+  if (action == OnUnhealthy::restart) return stop_with_evidence(container);
   status.state = ServiceState::stopping;
   status.stop_cause = StopCause::none;
   status.by_kill = true;

@@ -19,6 +19,10 @@ bool launch_settings_differ(const ServiceSpec& a, const ServiceSpec& b) {
   same.healthcheck_disabled = b.healthcheck_disabled;
   same.profiles = b.profiles;
   same.scale = b.scale;
+  same.priority = b.priority;
+  same.pressure_guard = b.pressure_guard;
+  same.flap = b.flap;
+  same.capture = b.capture;
   return !(same == b);
 }
 
@@ -65,6 +69,14 @@ ProjectDiff diff_projects(const ProjectSpec& running, const ProjectSpec& wanted)
   if (!(running.log == wanted.log)) diff.settings.emplace_back("log");
   if (!(running.metrics == wanted.metrics)) diff.settings.emplace_back("metrics");
   if (!(running.api == wanted.api)) diff.settings.emplace_back("api");
+  if (!(running.journal == wanted.journal)) diff.settings.emplace_back("journal");
+  if (!(running.restart_budget == wanted.restart_budget)) {
+    diff.settings.emplace_back("restart_budget");
+  }
+  if (!(running.pressure_guard == wanted.pressure_guard)) {
+    diff.settings.emplace_back("pressure_guard");
+  }
+  if (!(running.incidents == wanted.incidents)) diff.settings.emplace_back("incidents");
   if (running.name != wanted.name) diff.fixed.emplace_back("name");
   if (running.run_dir != wanted.run_dir) diff.fixed.emplace_back("run_dir");
   if (running.data_dir != wanted.data_dir) diff.fixed.emplace_back("data_dir");

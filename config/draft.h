@@ -219,6 +219,16 @@ void read_depends_on(const Field& field, ServiceDraft& draft);
 void check_dependencies(LoadContext& context, std::vector<ServiceDraft>& drafts,
                         const std::vector<std::string>& profiles);
 
+// load_guards.cc
+void read_restart_budget(const Field& field, ProjectSpec& project);
+void read_pressure_guard(const Field& field, ProjectSpec& project);
+void read_incidents(const Field& field, ProjectSpec& project);
+void read_journal(const Field& field, ProjectSpec& project);
+void read_priority(const Field& field, ServiceDraft& draft);
+void read_service_pressure_guard(const Field& field, ServiceDraft& draft);
+void read_flap(const Field& field, ServiceDraft& draft);
+void read_capture(const Field& field, ServiceDraft& draft);
+
 // load_keepwell.cc
 void read_service_keepwell(const Field& field, ServiceDraft& draft);
 void read_project_keepwell(LoadContext& context, const Node& node, ProjectSpec& project);

@@ -70,7 +70,8 @@ struct LoadContext {
   std::function<Result<std::string>(const std::string& path, std::size_t limit)> read_file;
   std::optional<Defaults> defaults;  // set before services are read
   RuntimeKind default_runtime = RuntimeKind::oci;
-  bool net_checks = false;  // http, tcp and grpc checks can be run
+  PressureGuardSpec pressure_guard{};  // of the file, for its services
+  bool net_checks = false;             // http, tcp and grpc checks can be run
   std::function<PathFacts(const std::string& path)> look;
   std::string project_name;
   Resources resources;  // set before services are read

@@ -62,10 +62,10 @@ constexpr Key<ServiceDraft> kServiceKeys[] = {
     {"checks", read_checks},
     {"restart", read_service_restart},
     {"hooks", read_named_hooks},
-    {"priority", nullptr, kLater},
-    {"capture", nullptr, kLater},
-    {"flap", nullptr, kLater},
-    {"pressure_guard", nullptr, kLater},
+    {"priority", read_priority},
+    {"capture", read_capture},
+    {"flap", read_flap},
+    {"pressure_guard", read_service_pressure_guard},
 };
 
 // ---- top level
@@ -113,7 +113,7 @@ void read_level(const Field& f, LogSpec& log) {
   if (read_choice(f.context, "log.level", f.value(), kLevels, which)) log.level = kLevels[which];
 }
 void read_format(const Field& f, LogSpec& log) {
-  constexpr std::string_view kFormats[] = {"text", "json"};
+  constexpr std::string_view kFormats[] = {"text", "json", "journald"};
   std::size_t which = 0;
   if (read_choice(f.context, "log.format", f.value(), kFormats, which)) {
     log.format = kFormats[which];
@@ -224,10 +224,10 @@ constexpr Key<ProjectSpec> kProjectKeys[] = {
     {"defaults", read_defaults},
     {"on_exit", read_on_exit},
     {"probes_at_once", read_probes_at_once},
-    {"restart_budget", nullptr, kLater},
-    {"pressure_guard", nullptr, kLater},
-    {"incidents", nullptr, kLater},
-    {"journal", nullptr, kLater},
+    {"restart_budget", read_restart_budget},
+    {"pressure_guard", read_pressure_guard},
+    {"incidents", read_incidents},
+    {"journal", read_journal},
 };
 
 }  // namespace

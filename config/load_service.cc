@@ -276,6 +276,7 @@ ServiceDraft read_service(LoadContext& context, const Entry& entry) {
   d.entry = &entry;
   d.spec.name = entry.key;
   d.spec.runtime = context.default_runtime;
+  d.spec.pressure_guard = context.pressure_guard;
   if (context.defaults) {
     d.spec.restart = context.defaults->restart;
     d.spec.logging = context.defaults->logging;

@@ -48,6 +48,36 @@ void print_pull(YamlWriter& w, const ImageSource& source) {
   }
 }
 
+void print_pressure_guard(YamlWriter& w, const PressureGuardSpec& s) {
+  if (!s.on) return w.text("pressure_guard", "off");
+  w.open("pressure_guard");
+  w.real("cpu", s.cpu);
+  w.real("memory", s.memory);
+  w.real("io", s.io);
+  w.duration("max_hold", s.max_hold);
+  w.close();
+}
+
+void print_service_guards(YamlWriter& w, const ServiceSpec& s) {
+  if (s.priority != 0) w.number("priority", s.priority);
+  print_pressure_guard(w, s.pressure_guard);
+  if (s.flap.on) {
+    w.open("flap");
+    w.number("window", s.flap.window);
+    w.real("high", s.flap.high);
+    w.real("low", s.flap.low);
+    w.close();
+  } else {
+    w.text("flap", "off");
+  }
+  if (!s.capture.on) return w.text("capture", "off");
+  w.open("capture");
+  w.duration("timeout", s.capture.timeout);
+  w.number("log_lines", s.capture.log_lines);
+  w.list_if("command", s.capture.command);
+  w.close();
+}
+
 void print_service_keepwell(YamlWriter& w, const ServiceSpec& s) {
   w.open("x-keepwell");
   w.raw("runtime", name_of(s.runtime));
@@ -71,6 +101,7 @@ void print_service_keepwell(YamlWriter& w, const ServiceSpec& s) {
     w.close();
   }
   w.close();
+  print_service_guards(w, s);
   bool opened = false;
   for (const CheckSpec& check : s.checks) {
     if (check.name == kHealthcheckName) continue;
@@ -175,6 +206,21 @@ void print_project_keepwell(YamlWriter& w, const ProjectSpec& p) {
   w.list_if("read", p.api.read);
   w.list_if("admin", p.api.admin);
   w.close();
+  w.open("journal");
+  w.raw("max_size", yaml_quote(format_bytes(static_cast<std::int64_t>(p.journal.file_bytes_max))));
+  w.number("max_files", p.journal.files_max);
+  w.close();
+  w.open("incidents");
+  w.number("count", p.incidents.count);
+  w.raw("max_size", yaml_quote(format_bytes(static_cast<std::int64_t>(p.incidents.bytes_max))));
+  w.close();
+  if (p.restart_budget.count > 0) {
+    w.open("restart_budget");
+    w.number("count", p.restart_budget.count);
+    w.duration("window", p.restart_budget.window);
+    w.close();
+  }
+  print_pressure_guard(w, p.pressure_guard);
   w.close();
 }
 

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "config/container_spec.h"
+#include "config/guard_spec.h"
 #include "config/time.h"
 
 namespace keepwell {
@@ -270,6 +271,10 @@ struct ServiceSpec {
   bool healthcheck_disabled = false;  // test: NONE or disable: true; no check named healthcheck
   std::vector<std::string> profiles;
   int scale = 1;
+  int priority = 0;                  // the higher, the earlier it gets a restart of the budget
+  PressureGuardSpec pressure_guard;  // the file's, where the service says nothing
+  FlapSpec flap;
+  CaptureSpec capture;
 
   bool operator==(const ServiceSpec&) const = default;
 
@@ -294,7 +299,7 @@ struct MetricsSpec {
 
 struct LogSpec {
   std::string level = "info";   // trace, debug, info, warn, error
-  std::string format = "text";  // or json
+  std::string format = "text";  // json, or journald
 
   bool operator==(const LogSpec&) const = default;
 };
@@ -322,6 +327,10 @@ struct ProjectSpec {
   MetricsSpec metrics;
   LogSpec log;
   ApiSpec api;
+  JournalSpec journal;
+  RestartBudgetSpec restart_budget;
+  PressureGuardSpec pressure_guard;
+  IncidentsSpec incidents;
   std::vector<ServiceSpec> services;  // in file order, those that the profiles leave in
 
   bool operator==(const ProjectSpec&) const = default;

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "config/guard_fields.h"
 #include "config/spec_names.h"
 #include "config/utf8.h"
 
@@ -263,6 +264,10 @@ void fields(Io& io, ServiceSpec& s) {
   io("healthcheck_disabled", s.healthcheck_disabled);
   io("profiles", s.profiles);
   io("scale", s.scale);
+  io("priority", s.priority);
+  io("pressure_guard", s.pressure_guard);
+  io("flap", s.flap);
+  io("capture", s.capture);
 }
 
 template <class Io>
@@ -298,6 +303,10 @@ void fields(Io& io, ProjectSpec& s) {
   io("metrics", s.metrics);
   io("log", s.log);
   io("api", s.api);
+  io("journal", s.journal);
+  io("restart_budget", s.restart_budget);
+  io("pressure_guard", s.pressure_guard);
+  io("incidents", s.incidents);
   io("services", s.services);
 }
 

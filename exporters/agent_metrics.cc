@@ -97,6 +97,34 @@ void write_config(MetricWriter& writer, const AgentStats& agent) {
   }
 }
 
+void write_journal(MetricWriter& writer, const AgentStats& agent) {
+  const AgentStats::JournalStats& journal = agent.journal;
+  writer.counter("keepwell_journal_bytes_total", "Bytes that were written to the journal.",
+                 number(journal.bytes_total));
+  writer.counter("keepwell_journal_records_total", "Records that were written to the journal.",
+                 number(journal.records_total));
+  writer.counter("keepwell_journal_write_failures_total",
+                 "Journal records that could not be written.",
+                 number(journal.write_failures_total));
+  writer.counter("keepwell_journal_torn_total",
+                 "Journal records that were found torn or foreign when read.",
+                 number(journal.torn_total));
+  writer.counter("keepwell_journal_newer_total",
+                 "Journal records of a newer version of keepwell, which were passed over.",
+                 number(journal.newer_total));
+}
+
+void write_evidence(MetricWriter& writer, const AgentStats& agent) {
+  writer.counter("keepwell_captures_total", "Times that evidence of an incident was saved.",
+                 number(agent.evidence.captures_total));
+  writer.counter("keepwell_capture_failures_total",
+                 "Captures that lack something: no room, no time, or a command that hung.",
+                 number(agent.evidence.failures_total));
+  writer.counter("keepwell_incidents_removed_total",
+                 "Saved incidents that were removed to make room for newer ones.",
+                 number(agent.evidence.removed_total));
+}
+
 void write_hooks(MetricWriter& writer, const AgentStats& agent) {
   if (agent.hooks.empty()) return;
   writer.family("keepwell_hook_runs_total", MetricType::Counter, "Hooks that were run.");
@@ -203,6 +231,8 @@ void write_agent_families(MetricWriter& writer, const AgentStats& agent, std::si
   write_logger(writer, agent);
   writer.counter("keepwell_state_write_failures_total", "State records that could not be written.",
                  number(agent.state_write_failures_total));
+  write_journal(writer, agent);
+  write_evidence(writer, agent);
   write_config(writer, agent);
   write_hooks(writer, agent);
   write_webhooks(writer, agent);

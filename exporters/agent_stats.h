@@ -86,6 +86,17 @@ struct AgentStats {
   std::optional<LogStats> log;
 
   std::uint64_t state_write_failures_total = 0;
+
+  struct JournalStats {
+    std::uint64_t bytes_total = 0;
+    std::uint64_t records_total = 0;
+    std::uint64_t write_failures_total = 0;
+    std::uint64_t torn_total = 0;       // records that were found torn or foreign
+    std::uint64_t newer_total = 0;      // or of a newer version
+    std::uint64_t torn_read_total = 0;  // the part of torn_total that readers met
+  };
+  JournalStats journal;
+
   std::uint64_t config_reloads_total = 0;  // asked for, failed ones too
   std::uint64_t config_reload_failures_total = 0;
   std::optional<WallTime> config_last_reload;  // last one that was accepted; the first load counts
@@ -94,6 +105,13 @@ struct AgentStats {
   std::map<std::string, WebhookStats> webhooks;
   std::uint64_t probes_in_flight = 0;  // now
   std::uint64_t probes_waiting = 0;    // due, and held up by probes_at_once
+
+  struct EvidenceStats {
+    std::uint64_t captures_total = 0;
+    std::uint64_t failures_total = 0;  // something is missing
+    std::uint64_t removed_total = 0;   // incidents that made room for newer ones
+  };
+  EvidenceStats evidence;
 
   std::optional<double> restart_budget_remaining;
   std::vector<PressureStats> pressure;

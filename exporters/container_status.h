@@ -50,6 +50,13 @@ struct DurationStats {
   double sum_seconds = 0;
 };
 
+// A person has asked that nothing be done about a service by itself.
+struct HoldStatus {
+  std::string reason;
+  WallTime since{};
+  WallTime until{};
+};
+
 struct CheckStatus {
   std::shared_ptr<const CheckSpec> spec;
   Health status = Health::none;
@@ -62,6 +69,9 @@ struct CheckStatus {
   std::optional<Instant> next_probe;
   std::optional<WallTime> last_success;
   std::optional<double> flap_ratio;  // 0 to 1; none: flaps are not looked for
+  std::string recent;                // the results that it is of, oldest first: . passed, x failed
+  bool flapping = false;
+  std::optional<Instant> held_since;  // the first timeout in a row that the pressure guard held
 
   // Counters, never reset while the data directory lives.
   std::uint64_t probes_total = 0;
@@ -76,6 +86,7 @@ struct CheckStatus {
   std::uint64_t orphans_total = 0;  // left by probes and never reaped, see ProbeEnded::orphans
   Duration last_start_latency{0};
   int starting_results = 0;               // exit codes 2 in a row while starting
+  std::uint64_t held_total = 0;           // timeouts that the pressure guard held
   std::uint64_t starting_long_total = 0;  // times that 10 of them came in a row
   std::array<DurationStats, 3> duration;  // pass, fail, timeout
 };
@@ -123,7 +134,16 @@ struct ContainerStatus {
   std::uint64_t events_told = 0;           // with each probe; the ordinal of its last event
   std::optional<RestartReason> last_restart_reason;  // of the last automatic or manual restart
   std::optional<WallTime> last_restart;              // when it was decided
-  std::string last_restart_detail;             // "healthcheck failed 3 times: ...", "exited with 1"
+  std::string incident;  // of what is going wrong now, or is being put right; empty: nothing
+  std::string recovery;  // the incident whose restart has come up and is not healthy yet
+  std::optional<WallTime> incident_since;
+  std::string last_restart_detail;  // "healthcheck failed 3 times: ...", "exited with 1"
+  std::optional<HoldStatus> hold;
+  std::optional<Instant> hold_until;  // the same end on our clock; none: not worked out yet
+  bool traced = false;                // a debugger is attached to its first process
+  std::uint32_t suppressed_now = 0;   // SuppressReasons, as bits, that its incident was told of
+  bool budget_paid = false;           // the host's budget has granted the restart that is under way
+  std::deque<Instant> budget_times;   // restarts that the budget has granted within its window
   std::optional<int> restart_limit_remaining;  // on_failure:N or restart.limit; none: no limit
 
   std::uint64_t starts_total = 0;
@@ -132,6 +152,9 @@ struct ContainerStatus {
   std::uint64_t stop_kills_total = 0;
   DurationStats start_to_healthy;
   DurationStats stop_duration;
+
+  // Nothing is to be done about it by itself.
+  bool held() const { return hold.has_value() || traced; }
 };
 
 // State.Status of the Docker API: created, running (also starting, stopping), paused, restarting

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -13,7 +14,16 @@
 
 namespace keepwell {
 
+// What the journal holds beside the events that everybody is told of.
+enum class EventKind {
+  event,
+  result,    // a probe that ended ("probe"), where it says more than "still well"
+  decision,  // why something was done, or was not: unhealthy, restart, suppressed, ...
+  fact       // what came from outside: command, configure
+};
+
 struct Event {
+  EventKind kind = EventKind::event;
   std::uint64_t sequence = 0;  // rises by one for each event of an agent, over its restarts
   std::uint64_t ordinal = 0;   // the same among the events of its container; 0 for a probe's
   WallTime at{};
@@ -25,9 +35,19 @@ struct Event {
   int replica = 1;
   std::shared_ptr<const ServiceSpec> spec;  // image and labels
   std::vector<std::pair<std::string, std::string>>
-      attributes;  // exitCode, signal, execID, reason, ...
+      attributes;        // exitCode, signal, execID, reason, ...
+  std::string incident;  // what it belongs to, 12 hex digits; empty: nothing went wrong
   bool probe =
       false;  // of a probe's exec: only shown where asked for by filter (execType=healthcheck)
+
+  // The value of attribute KEY; empty where there is none.
+  const std::string& attribute(std::string_view key) const {
+    static const std::string kNone;
+    for (const auto& [each, value] : attributes) {
+      if (each == key) return value;
+    }
+    return kNone;
+  }
 };
 
 }  // namespace keepwell

@@ -87,6 +87,7 @@ std::map<std::string, std::string> event_attributes(const Event& event) {
     set_compose_labels(all, event.project, *event.spec, event.replica);
   all["image"] = image_of(event);
   all["name"] = event.name;
+  if (!event.incident.empty()) all["incident"] = event.incident;
   for (const auto& [key, value] : event.attributes) all[key] = value;
   return all;
 }

@@ -135,6 +135,8 @@ ordered_json check_object(const CheckStatus& check, Now now) {
           {"ProbesTotal", check.probes_total},
           {"FailuresTotal", failures_object(check)},
           {"VoidedTotal", check.voided_total},
+          {"HeldTotal", check.held_total},
+          {"Flapping", check.flapping},
           {"Log", log}};
 }
 

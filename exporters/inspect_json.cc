@@ -265,6 +265,14 @@ ordered_json last_restart(const ContainerStatus& c) {
           {"Detail", c.last_restart_detail}};
 }
 
+ordered_json hold_object(const ContainerStatus& c) {
+  if (!c.held()) return nullptr;
+  if (!c.hold) return {{"Reason", "a debugger is attached"}, {"Until", nullptr}};
+  return {{"Reason", c.hold->reason},
+          {"Since", rfc3339_nano(c.hold->since)},
+          {"Until", rfc3339_nano(c.hold->until)}};
+}
+
 // What Docker has no word for.
 ordered_json keepwell_object(const ContainerStatus& c, const RuntimeFacts& facts, Now now) {
   ordered_json checks = ordered_json::array();
@@ -281,6 +289,8 @@ ordered_json keepwell_object(const ContainerStatus& c, const RuntimeFacts& facts
       {"StartsTotal", c.starts_total},
       {"ExitStatusKnown", c.exit_known},
       {"StoppedByHand", c.stopped_by_hand},
+      {"Hold", hold_object(c)},
+      {"Incident", c.incident.empty() ? c.recovery : c.incident},
       {"LastRestart", last_restart(c)},
       {"NextStart", waits ? ordered_json(rfc3339_nano(*c.next_start_wall)) : ordered_json(nullptr)},
       {"Backoff", c.backoff.count()},
@@ -354,11 +364,9 @@ std::string list_entry_json(const ContainerStatus& c, const RuntimeFacts& facts,
   object["HostConfig"] = {{"NetworkMode", network_mode(*c.spec, facts)}};
   object["NetworkSettings"] = {{"Networks", networks_object(c.spec->network_mode, facts)}};
   object["Mounts"] = mounts_array(facts);
-  object["Keepwell"] = {{"Service", c.spec->name},
-                        {"State", to_string(c.state)},
-                        {"Health", to_string(c.health)},
-                        {"RestartCount", c.restart_count},
-                        {"ChecksPaused", checks_paused(c)}};
+  object["Keepwell"] = {{"Service", c.spec->name},          {"State", to_string(c.state)},
+                        {"Health", to_string(c.health)},    {"RestartCount", c.restart_count},
+                        {"ChecksPaused", checks_paused(c)}, {"Held", c.held()}};
   return json_text(object);
 }
 

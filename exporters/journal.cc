@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -15,6 +16,8 @@ namespace {
 using nlohmann::ordered_json;
 
 constexpr std::string_view kMarker = "{\"v\":";
+constexpr std::string_view kTimeKey = "\"timeNano\":";
+constexpr std::string_view kKinds[] = {"event", "result", "decision", "fact"};
 
 std::string cut(const std::string& text, std::size_t bytes_max) {
   return text.size() <= bytes_max ? text : text.substr(0, bytes_max) + "...";
@@ -43,10 +46,16 @@ std::string record(const Event& event, std::size_t bytes_max, std::size_t entrie
                          {"name", cut(event.name, bytes_max)},
                          {"project", cut(event.project, bytes_max)},
                          {"service", cut(event.spec ? event.spec->name : "", bytes_max)},
-                         {"replica", event.replica},
-                         {"image", cut(event.spec ? image_text(*event.spec) : "", bytes_max)},
-                         {"labels", std::move(labels)},
-                         {"attributes", std::move(attributes)}};
+                         {"replica", event.replica}};
+  // The others are many, and say nothing of the service but its name.
+  if (event.kind == EventKind::event) {
+    object["image"] = cut(event.spec ? image_text(*event.spec) : "", bytes_max);
+    object["labels"] = std::move(labels);
+  } else {
+    object["kind"] = kKinds[static_cast<std::size_t>(event.kind)];
+  }
+  if (!event.incident.empty()) object["incident"] = cut(event.incident, bytes_max);
+  object["attributes"] = std::move(attributes);
   if (event.probe) object["probe"] = true;
   return json_text(object) + "\n";
 }
@@ -76,6 +85,17 @@ bool read_strings(const ordered_json& object, const char* key,
   return true;
 }
 
+// The kind at "kind", `event` where there is none; false for a word that is none.
+bool read_kind(const ordered_json& object, EventKind& kind) {
+  if (!object.contains("kind")) return true;
+  std::string word;
+  const auto* end = std::end(kKinds);
+  if (!read(object, "kind", word)) return false;
+  const auto* found = std::find(std::begin(kKinds), end, word);
+  if (found != end) kind = static_cast<EventKind>(found - std::begin(kKinds));
+  return found != end;
+}
+
 // Where the last record of LINE starts.
 std::size_t last_start(std::string_view line) {
   std::size_t at = line.rfind(kMarker);
@@ -101,9 +121,14 @@ Result<Event> event_of(const ordered_json& tree) {
                      read(tree, "action", event.action) && read(tree, "id", event.id) &&
                      read(tree, "name", event.name) && read(tree, "project", event.project) &&
                      read(tree, "service", spec->name) && read(tree, "replica", event.replica) &&
-                     read(tree, "image", spec->image) && read_strings(tree, "labels", labels) &&
+                     read_kind(tree, event.kind) &&
                      read_strings(tree, "attributes", event.attributes);
   if (!whole) return torn();
+  if (event.kind == EventKind::event &&
+      !(read(tree, "image", spec->image) && read_strings(tree, "labels", labels))) {
+    return torn();
+  }
+  (void)read(tree, "incident", event.incident);
   spec->labels.insert(labels.begin(), labels.end());
   event.at = WallTime{Duration{nanos}};
   event.spec = std::move(spec);
@@ -141,6 +166,18 @@ Result<Event> parse_journal_line(std::string_view line) {
                                        std::to_string(kJournalVersion));
   }
   return event_of(tree);
+}
+
+std::optional<WallTime> journal_line_time(std::string_view line) {
+  // All further in is text, in which quotes are escaped; see the head of journal.h.
+  const std::size_t key = line.rfind(kTimeKey);
+  if (key == std::string_view::npos) return std::nullopt;
+  std::int64_t nanos = 0;
+  const char* begin = line.data() + key + kTimeKey.size();
+  if (std::from_chars(begin, line.data() + line.size(), nanos).ec != std::errc()) {
+    return std::nullopt;
+  }
+  return WallTime{Duration{nanos}};
 }
 
 JournalScan scan_journal(std::string_view text) {

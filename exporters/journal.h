@@ -1,5 +1,6 @@
-// The journal: every event as one line of JSON, appended, so that `events --since`, `why` and
-// `simulate` can look back further than the agent's memory. A record starts with {"v":1 and ends
+// The journal: every event, every probe result that says something new, every decision and every
+// command as one line of JSON, appended, so that `events --since`, `why` and `simulate` can look
+// back further than the agent's memory. A record starts with {"v":1 and ends
 // with a newline. That start can appear nowhere inside a record (all values further in are strings,
 // and JSON escapes the quotes of a string), so that a record torn by a crash never swallows the one
 // appended behind it. Records of a newer
@@ -7,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,6 +29,9 @@ std::string journal_line(const Event& event);
 // spec is a small one of name, image and labels. Errc::invalid for anything torn or foreign,
 // Errc::unsupported for a newer version.
 Result<Event> parse_journal_line(std::string_view line);
+
+// What is asked of LINE without parsing all of it; for passing over most of a large file.
+std::optional<WallTime> journal_line_time(std::string_view line);
 
 struct JournalScan {
   std::vector<Event> events;  // in file order

@@ -104,6 +104,9 @@ void add_restarts(MetricWriter& writer, const ContainerStatus& c) {
 void add_suppressed(MetricWriter& writer, const ContainerStatus& c) {
   add_by_reason(writer, c.suppressed_total, SuppressReason{});
 }
+void add_service_held(MetricWriter& writer, const ContainerStatus& c) {
+  writer.sample(c.held() ? 1 : 0);
+}
 void add_backoff(MetricWriter& writer, const ContainerStatus& c) {
   writer.sample(c.state == ServiceState::backoff ? seconds(c.backoff) : 0);
 }
@@ -159,7 +162,8 @@ void add_check_status(MetricWriter& writer, const ContainerStatus& c, const Chec
   static constexpr const char* kStatuses[] = {"unknown", "pass", "fail", "held"};
   if (!has_process(c)) return;
   int status = 0;
-  if (check.paused_by_hand || c.state == ServiceState::paused) {
+  const bool last_held = !check.log.empty() && check.log.back().held;
+  if (check.paused_by_hand || c.state == ServiceState::paused || last_held) {
     status = 3;
   } else if (check.status == Health::healthy) {
     status = 1;
@@ -181,6 +185,9 @@ void add_failures(MetricWriter& writer, const ContainerStatus&, const Check& che
 }
 void add_voided(MetricWriter& writer, const ContainerStatus&, const Check& check) {
   writer.sample(number(check.voided_total));
+}
+void add_held(MetricWriter& writer, const ContainerStatus&, const Check& check) {
+  writer.sample(number(check.held_total));
 }
 void add_cpu(MetricWriter& writer, const ContainerStatus&, const Check& check) {
   if (check.spec->kind == ProbeKind::exec) writer.sample(seconds(check.cpu_total));
@@ -246,6 +253,9 @@ constexpr ContainerFamily kContainerFamilies[] = {
     {"keepwell_service_restarts_total", kCounter, "Restarts by what caused them.", add_restarts},
     {"keepwell_service_restarts_suppressed_total", kCounter,
      "Restarts that were due and were not done, by what held them back.", add_suppressed},
+    {"keepwell_service_held", kGauge,
+     "1 while a hold by hand, or a debugger, keeps keepwell from acting on the service.",
+     add_service_held},
     {"keepwell_service_backoff_seconds", kGauge,
      "Length of the wait for the next start that runs now; 0 when none does.", add_backoff},
     {"keepwell_service_restart_limit_remaining", kGauge,
@@ -333,6 +343,8 @@ constexpr CheckFamily kCheckFamilies[] = {
     {"keepwell_probe_failures_total", kCounter, "Probes that failed, by reason.", add_failures},
     {"keepwell_probe_voided_total", kCounter,
      "Probes that said nothing about the service, since the fault was keepwell's.", add_voided},
+    {"keepwell_probe_held_total", kCounter,
+     "Timeouts that did not count, since the host was stalled.", add_held},
     {"keepwell_probe_cpu_seconds_total", kCounter, "CPU time that the probes' processes used.",
      add_cpu},
     {"keepwell_probe_max_rss_bytes", kGauge, "Largest resident memory of the last probe.", add_rss},

@@ -187,6 +187,7 @@ PsRow row_of(const json& entry, const PsStyle& style) {
     row.health += " (" + std::to_string(paused) + " paused)";
   }
   row.keepwell_state = text_at(own, "State");
+  row.held = own.is_object() && own.contains("Held") && own["Held"] == true;
   return row;
 }
 

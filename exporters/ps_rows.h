@@ -22,6 +22,7 @@ struct PsRow {
   std::string service;
   std::string health;          // none, starting, healthy, unhealthy
   std::string keepwell_state;  // ServiceState
+  bool held = false;           // nothing is done about it by itself
 };
 
 struct PsStyle {

@@ -23,7 +23,7 @@ bool says_starting(const CheckSpec& spec, Duration age, const ProbeResult& resul
 
 std::optional<Transition> HealthTracker::apply(const CheckSpec& spec, Instant container_started,
                                                const ProbeResult& result) {
-  if (result.outcome == ProbeOutcome::voided) return std::nullopt;
+  if (result.outcome == ProbeOutcome::voided || result.held) return std::nullopt;
   const Health before = record_.status;
   const Duration age = result.started - container_started;
 

@@ -8,6 +8,7 @@
 //   anything else  a failure. While starting, one whose probe began inside start_period does not
 //                  count; `retries` counted ones in a row: unhealthy
 //   voided         a fault of our own: as if the probe had never been
+//   held           a timeout of a stalled host: likewise
 //
 // One success ends the start period for good, since the verdict is then no longer `starting`.
 #pragma once

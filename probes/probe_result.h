@@ -45,6 +45,8 @@ struct ProbeResult {
   Duration cpu{0};                 // user and system time of the probe's processes
   std::uint64_t max_rss_bytes = 0;
   Duration start_latency{0};  // from the order to the running program
+  std::string pressure;       // of a timeout: what the host was stalled by, "cpu=0.83,io=0.02"
+  bool held = false;          // by the pressure guard: shown, not counted
 
   bool passed() const { return outcome == ProbeOutcome::exited && exit_code == 0; }
 };

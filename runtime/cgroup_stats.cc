@@ -3,6 +3,7 @@
 
 #include "runtime/cgroup.h"
 #include "runtime/cgroup_file.h"
+#include "runtime/pressure.h"
 
 namespace keepwell {
 namespace {
@@ -110,18 +111,9 @@ void read_io(const Places& places, CgroupStats& stats) {
   }
 }
 
-// "some avg10=0.12 avg60=... total=3456"
 std::optional<Pressure> read_pressure(const Places& places, const char* name) {
   if (places.unified.empty()) return std::nullopt;
-  std::string text = text_of(places.unified + "/" + name);
-  std::string_view line = std::string_view(text).substr(0, text.find('\n'));
-  std::size_t at = line.find("avg10=");
-  if (line.rfind("some", 0) != 0 || at == std::string_view::npos) return std::nullopt;
-  Pressure pressure;
-  std::string_view digits = line.substr(at + 6);
-  std::from_chars(digits.data(), digits.data() + digits.size(), pressure.avg10);
-  pressure.total = std::chrono::microseconds(number_after(line, "total="));
-  return pressure;
+  return parse_pressure_line(text_of(places.unified + "/" + name), "some");
 }
 
 // v1 counts a kill only where the victim was, v2 in every ancestor too.

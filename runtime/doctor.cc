@@ -15,6 +15,7 @@
 #include "runtime/cgroup.h"
 #include "runtime/oci/rootfs.h"
 #include "runtime/oci/runtime_finder.h"
+#include "runtime/pressure.h"
 #include "runtime/state_file.h"
 #include "runtime/tool.h"
 
@@ -141,6 +142,16 @@ void examine_kernel(Findings& findings) {
        modules && !modules->empty() ? *modules : "none (securityfs is not mounted)"});
 }
 
+void examine_pressure(Findings& findings) {
+  const bool told = !read_host_pressure().empty();
+  findings.push_back(
+      {"pressure (PSI)", told ? Verdict::good : Verdict::limited,
+       told
+           ? "the kernel tells it: pressure_guard can tell a busy host from a hung service"
+           : "this kernel does not tell it (CONFIG_PSI, or boot with psi=1): pressure_guard has no "
+             "effect"});
+}
+
 void examine_tools(Findings& findings) {
   struct Tool {
     const char* name;
@@ -169,6 +180,7 @@ std::vector<DoctorFinding> examine_host(const DoctorQuestion& question) {
            : "not root: only process services, without limits unless a cgroup is delegated"});
   examine_kernel(findings);
   examine_cgroups(findings);
+  examine_pressure(findings);
   char dir[] = "/tmp/keepwell-doctor-XXXXXX";
   if (mkdtemp(dir) != nullptr) {
     examine_runtimes(question, dir, findings);

@@ -1,8 +1,8 @@
 // The one seam between deciding and doing, and the only virtual interface in the tree. The driver
 // gives an Engine orders; the Engine carries them out in its own time and tells what happened as
 // EngineEvents, always from the loop and never from inside the call that gave the order.
-// LinuxEngine (linux_engine.h) does it with real containers; tests/sim/fake_engine.h does it with a
-// seed.
+// LinuxEngine (linux_engine.h) does it with real containers; agent/simulation/virtual_engine.h does
+// it with a clock that nobody waits for.
 //
 // Every order is answered by exactly one event of the kinds named beside it, whatever happens. A
 // container is named by its id and its run: the id stays over restarts, the run counts its starts,
@@ -51,6 +51,8 @@ struct ProbeOrder {
   ProbeId id = 0;
   ContainerRef container;
   std::shared_ptr<const CheckSpec> check;
+  bool look_for_tracer = false;   // also if it passes; see ProbeEnded::traced
+  bool measure_pressure = false;  // see ProbeEnded::pressure
 };
 
 using HookId = std::uint64_t;  // never used twice by one agent
@@ -123,6 +125,14 @@ struct ProbeStarted {
   WallTime at_wall{};
 };
 
+// What the kernel says of the time of one probe (PSI): the share of it in which something waited
+// for a resource.
+struct PressureReading {
+  std::string resource;  // cpu, memory, io
+  bool of_host = true;   // false: of the container's own cgroup
+  double share = 0;      // 0 to 1
+};
+
 // The probe and everything that it started are gone.
 struct ProbeEnded {
   enum class How {
@@ -150,6 +160,9 @@ struct ProbeEnded {
   Duration cpu{0};
   std::uint64_t max_rss_bytes = 0;
   bool left_over = false;  // processes were still there after its exit and were killed
+  std::vector<PressureReading> pressure;  // of one that was killed; empty: this kernel does not say
+  std::optional<bool> traced;  // of one that did not pass: whether a debugger is attached
+                               // to the container's first process; none: not looked at
   // Processes that the check's last probe left behind and that the container's own first process
   // has not reaped since: they are zombies for as long as the container runs.
   std::uint64_t orphans = 0;

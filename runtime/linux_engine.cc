@@ -19,6 +19,7 @@
 #include "runtime/oci/rootfs.h"
 #include "runtime/probe_connection.h"
 #include "runtime/probe_process.h"
+#include "runtime/proc_info.h"
 
 namespace keepwell {
 
@@ -130,12 +131,24 @@ void LinuxEngine::begin_probe(std::map<ProbeId, std::unique_ptr<Probe>>& probes,
                               const ProbeOrder& order) {
   auto made = probes.emplace(order.id, std::make_unique<Probe>(*context_, in, order));
   KW_CHECK(made.second);
-  made.first->second->start([this, &probes, id = order.id](ProbeEnded ended) {
+  std::optional<PressureMark> mark;
+  if (order.measure_pressure) mark = mark_pressure(order.container.id);
+  made.first->second->start([this, &probes, order, mark, pid = in.pid()](ProbeEnded ended) {
+    const ProbeId id = order.id;
+    const bool passed = ended.how == ProbeEnded::How::exited && ended.code == 0;
+    if (!passed || order.look_for_tracer) ended.traced = is_traced(pid);
+    if (mark && ended.how == ProbeEnded::How::killed) {
+      ended.pressure = mark->until(mark_pressure(order.container.id));
+    }
     std::shared_ptr<Probe> over = std::move(probes.at(id));
     probes.erase(id);
     context_->later([over] {});  // it is in the middle of calling us
     context_->emit(std::move(ended));
   });
+}
+
+PressureMark LinuxEngine::mark_pressure(const std::string& id) const {
+  return PressureMark::take(cgroup_dir(id), Loop::now().mono);
 }
 
 void LinuxEngine::kill_probe(ProbeId probe) {
@@ -252,6 +265,10 @@ Result<CgroupStats> LinuxEngine::stats(const std::string& id) const {
     return fail(Errc::not_found,
                 "cannot tell what " + id + " uses: this host lets keepwell make no cgroups");
   return read_cgroup_stats(*context_->cgroups, id);
+}
+
+std::string LinuxEngine::cgroup_dir(const std::string& id) const {
+  return context_->cgroups ? pressure_cgroup(*context_->cgroups, id) : std::string();
 }
 
 std::string LinuxEngine::log_path(const std::string& id) const {

@@ -19,6 +19,7 @@
 #include "config/result.h"
 #include "runtime/cgroup.h"
 #include "runtime/engine.h"
+#include "runtime/pressure.h"
 #include "runtime/timer.h"
 #include "runtime/unique_fd.h"
 
@@ -87,6 +88,8 @@ class LinuxEngine final : public Engine {
   std::vector<int> pids(const std::string& id) const;
   // Errc::not_found where it has no cgroup (not running, or a host without).
   Result<CgroupStats> stats(const std::string& id) const;
+  // Its directory in the v2 cgroup tree; empty where there is none.
+  std::string cgroup_dir(const std::string& id) const;
   // Where its log is, with stdout and stderr (CRI lines); older files have .1, .2, ... behind it.
   std::string log_path(const std::string& id) const;
   // What its logger has counted; none where nothing was logged yet.
@@ -117,6 +120,7 @@ class LinuxEngine final : public Engine {
   void begin_probe(std::map<ProbeId, std::unique_ptr<Probe>>& probes, Container& in,
                    const ProbeOrder& order);
   void end_probes_of(const ContainerRef& ref);
+  PressureMark mark_pressure(const std::string& id) const;
   bool adopting(const std::string& key) const;
   std::set<std::string> end_unwanted_children();
 

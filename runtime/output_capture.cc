@@ -22,16 +22,19 @@ Result<UniqueFd> OutputCapture::open(std::size_t keep_max, std::uint64_t flood_b
                                      std::function<void()> on_flood) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return fail_errno("cannot make an output pipe");
-  read_end_.reset(ends[0]);
   UniqueFd write_end(ends[1]);
-  keep_max_ = keep_max;
   flood_bytes_ = flood_bytes;
   on_flood_ = std::move(on_flood);
-  if (Status watched = watch_.start(read_end_.get(), {.readable = true, .hangup = true},
-                                    [this](Ready) { ready(); });
-      !watched)
-    return fail(watched.error());
+  if (Status reading = read_from(UniqueFd(ends[0]), keep_max); !reading)
+    return fail(reading.error());
   return write_end;
+}
+
+Status OutputCapture::read_from(UniqueFd read_end, std::size_t keep_max) {
+  read_end_ = std::move(read_end);
+  keep_max_ = keep_max;
+  return watch_.start(read_end_.get(), {.readable = true, .hangup = true},
+                      [this](Ready) { ready(); });
 }
 
 void OutputCapture::ready() {

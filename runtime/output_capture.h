@@ -27,6 +27,9 @@ class OutputCapture {
   Result<UniqueFd> open(std::size_t keep_max, std::uint64_t flood_bytes = 0,
                         std::function<void()> on_flood = {});
 
+  // The same for a pipe that somebody else made.
+  Status read_from(UniqueFd read_end, std::size_t keep_max);
+
   // Calls ON_DONE once from the loop, never from inside: at the end of file, or after GRACE.
   void finish(Duration grace, std::function<void()> on_done);
 

@@ -26,6 +26,15 @@ std::optional<ProcStat> read_proc_stat(pid_t pid) {
   return parse_proc_stat(text);
 }
 
+bool is_traced(pid_t pid) {
+  if (pid <= 0) return false;
+  std::ifstream in("/proc/" + std::to_string(pid) + "/status");
+  for (std::string line; std::getline(in, line);) {
+    if (line.rfind("TracerPid:", 0) == 0) return std::atoi(line.c_str() + 10) != 0;
+  }
+  return false;
+}
+
 std::uint64_t own_status_mask(const char* name) {
   std::ifstream in("/proc/self/status");
   for (std::string line; std::getline(in, line);)

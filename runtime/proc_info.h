@@ -22,6 +22,9 @@ std::optional<ProcStat> read_proc_stat(pid_t pid);
 // Pure: the text of /proc/PID/stat. The name in it may hold spaces and parentheses.
 std::optional<ProcStat> parse_proc_stat(const std::string& text);
 
+// Whether a debugger is attached to PID (TracerPid in its status); false where it is gone.
+bool is_traced(pid_t pid);
+
 // Value of a hexadecimal line such as "CapBnd:" in /proc/self/status; 0 where it is missing.
 std::uint64_t own_status_mask(const char* name);
 

@@ -254,6 +254,8 @@ Status append_to_file(const std::string& path, std::string_view text) {
   return write_all(fd.get(), text, path);
 }
 
+bool remove_file(const std::string& path) { return ::unlink(path.c_str()) == 0; }
+
 Status rename_file(const std::string& from, const std::string& to) {
   if (::rename(from.c_str(), to.c_str()) == 0) return {};
   return fail_errno("cannot rename " + from + " to " + to);

@@ -67,6 +67,8 @@ Result<std::string> read_small_file(const std::string& path, std::size_t limit);
 // Adds TEXT to the end of PATH in one write, creating it. After a failure a part of it may be
 // there.
 Status append_to_file(const std::string& path, std::string_view text);
+// False where there was none, or it could not be removed.
+bool remove_file(const std::string& path);
 Status rename_file(const std::string& from, const std::string& to);
 
 // /proc/sys/kernel/random/boot_id without its newline; empty where there is none.

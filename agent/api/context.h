@@ -44,6 +44,8 @@ struct ApiContext {
   // Without the counts of containers, which the API fills in.
   std::function<HostFacts()> host;
 
+  std::string journal_path;  // what `events --since` and `why` read; empty: there is none
+
   // ---- what can be asked
 
   // Hands COMMAND to the Supervisor (its `request` is chosen by the driver) and calls ON_DONE
@@ -60,6 +62,11 @@ struct ApiContext {
   // POST /keepwell/reload: a new accepted configuration, as the JSON that `keepwell reload` made of
   // the file. May be empty: answered 501.
   std::function<void(const std::string& body, std::function<void(Status)> on_done)> reload;
+
+  // Saved evidence as JSON: the list of incidents, newest first, and all of one by (the beginning
+  // of) its id. Empty: answered 501.
+  std::function<std::string()> incidents;
+  std::function<Result<std::string>(const std::string& id)> incident;
 
   // POST /keepwell/upgrade: the programs that keeper and agent are to become, as the JSON that
   // `keepwell upgrade` made. ON_DONE is called before this agent ends. May be empty: answered 501.

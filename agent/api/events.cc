@@ -1,14 +1,20 @@
-// GET /events: what happened (the last 256 events, if since or until is given) and what happens,
-// one JSON object a line. A client that does not read gets no more than a megabyte queued: what
-// came after that is left out, and told as one event of its own once it reads again.
+// GET /events: what happened (if since or until is given) and what happens, one JSON object a line.
+// What happened is taken from memory where that reaches back far enough, else from the journal. A
+// client that does not read gets no more than a megabyte queued: what came after that is left out,
+// and told as one event of its own once it reads again.
+#include <algorithm>
 #include <array>
+#include <deque>
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "agent/api/router.h"
 #include "agent/event_bus.h"
+#include "agent/journal_reader.h"
 #include "exporters/agent_stats.h"
 #include "exporters/event_json.h"
 #include "exporters/health_json.h"
+#include "exporters/journal.h"
 #include "exporters/time_text.h"
 #include "runtime/loop.h"
 #include "runtime/timer.h"
@@ -42,6 +48,30 @@ class EventFollower {
   EventFollower(const EventFollower&) = delete;
   EventFollower& operator=(const EventFollower&) = delete;
 
+  // All that happened from SINCE to UNTIL, and then, where UNTIL is not over, what happens.
+  void tell(const std::shared_ptr<EventFollower>& self, std::optional<WallTime> since,
+            std::optional<WallTime> until) {
+    since_ = since;
+    until_time_ = until;
+    const std::deque<Event>& history = call_.api->events->history();
+    const bool in_memory = since && !history.empty() && history.front().at <= *since;
+    if ((!since && !until) || in_memory || call_.api->journal_path.empty()) return go_on(self);
+    JournalReader::Handlers handlers;
+    handlers.on_line = [this](std::string_view line) { return send_stored(line); };
+    handlers.on_end = [this, weak = std::weak_ptr<EventFollower>(self)] {
+      if (const std::shared_ptr<EventFollower> alive = weak.lock()) go_on(alive);
+    };
+    reader_ = std::make_unique<JournalReader>(*call_.api->loop, call_.api->journal_path, since,
+                                              std::move(handlers));
+    Exchange::Handlers exchange;
+    exchange.on_closed = [self] { self->reader_.reset(); };
+    exchange.on_drained = [self] {
+      if (self->reader_) self->reader_->resume();
+    };
+    call_.exchange->set_handlers(std::move(exchange));
+    reader_->start();
+  }
+
   void send(const Event& event) {
     if (!matches(filters_, event)) return;
     if (lost_ > 0 || call_.exchange->queued() > kQueuedBytesMax) {
@@ -65,6 +95,37 @@ class EventFollower {
   }
 
  private:
+  // False: the client has enough for now.
+  bool send_stored(std::string_view line) {
+    const Result<Event> event = parse_journal_line(line);
+    if (!event && event.error().code == Errc::invalid && call_.api->stats) {
+      ++call_.api->stats->journal.torn_read_total;
+    }
+    if (!event || event->kind != EventKind::event) return true;
+    sequence_ = std::max(sequence_, event->sequence);
+    if (!matches(filters_, *event) || !inside(*event)) return true;
+    return call_.exchange->write(event_json(*event) + "\n");
+  }
+
+  bool inside(const Event& event) const {
+    return (!since_ || event.at >= *since_) && (!until_time_ || event.at <= *until_time_);
+  }
+
+  // What the journal has not (memory is its younger end), then the present.
+  void go_on(const std::shared_ptr<EventFollower>& self) {
+    reader_.reset();
+    if (since_ || until_time_) {
+      for (const Event& event : call_.api->events->history()) {
+        if (event.sequence > sequence_ && inside(event)) send(event);
+      }
+    }
+    if (until_time_ && *until_time_ <= Loop::now().wall) {
+      call_.exchange->end();
+    } else {
+      follow(self, until_time_);
+    }
+  }
+
   void drained() {
     if (lost_ == 0) return;
     call_.exchange->write(lost_event(lost_) + "\n");
@@ -80,6 +141,9 @@ class EventFollower {
   Filters filters_;
   EventBus::Subscription subscription_;
   Timer until_;
+  std::optional<WallTime> since_, until_time_;
+  std::unique_ptr<JournalReader> reader_;
+  std::uint64_t sequence_ = 0;  // of the last event that the journal had
   std::uint64_t lost_ = 0;
 };
 
@@ -111,18 +175,7 @@ void get_events(const ApiCall& call) {
   }
   call.exchange->begin({200, "application/json", {}});
   auto follower = std::make_shared<EventFollower>(call, std::move(*filters));
-  if (since || until) {
-    for (const Event& event : call.api->events->history()) {
-      if (since && event.at < *since) continue;
-      if (until && event.at > *until) continue;
-      follower->send(event);
-    }
-  }
-  if (until && *until <= Loop::now().wall) {
-    call.exchange->end();
-    return;
-  }
-  follower->follow(follower, until);
+  follower->tell(follower, since, until);
 }
 
 constexpr std::array kRoutes{Route{"GET", "/events", get_events}};

@@ -54,6 +54,8 @@ std::span<const Route> exec_routes();
 std::span<const Route> attach_routes();
 std::span<const Route> stats_routes();
 std::span<const Route> archive_routes();
+std::span<const Route> journal_routes();
+std::span<const Route> guard_routes();
 std::span<const Route> image_routes();
 std::span<const Route> check_routes();
 std::span<const Route> elsewhere_routes();  // what is answered 501 with the place where it is done

@@ -7,60 +7,12 @@
 #include "agent/cli/client_commands.h"
 #include "agent/cli/commands.h"
 #include "agent/cli/images.h"
+#include "agent/cli/options.h"
 #include "agent/cli/reload.h"
 #include "agent/cli/upgrade.h"
 
 namespace keepwell {
 namespace {
-
-// What every command line may say before or behind the command.
-struct Globals {
-  AgentPlace place;
-  std::string data_dir;
-};
-
-using Action = std::function<int()>;
-
-// One command line being described: each add_* registers a command, and sets ACTION when its
-// command was the one given.
-struct Commands {
-  CLI::App& app;
-  Globals& globals;
-  Action& action;
-};
-
-void add_file_options(CLI::App* command, FileOptions& file, bool short_name = true) {
-  command
-      ->add_option(short_name ? "-f,--file" : "--file", file.files,
-                   "Compose file (default keepwell.yaml, then compose.yaml); may be repeated")
-      ->allow_extra_args(false);
-}
-
-void add_project_options(CLI::App* command, FileOptions& file) {
-  add_file_options(command, file);
-  command->add_option("-p,--project-name", file.project_name, "project name");
-  command->add_option("--project-directory", file.project_directory,
-                      "directory that relative paths start from");
-  command->add_option("--profile", file.profiles, "profile to enable; may be repeated")
-      ->allow_extra_args(false);
-  command->add_flag("--lenient", file.lenient,
-                    "warn about keys that are not supported instead of failing");
-}
-
-void add_place_options(CLI::App* command, Globals& globals, bool short_file = true) {
-  command->add_option("-H,--host", globals.place.host,
-                      "the agent's socket: unix://PATH or PATH (also KEEPWELL_HOST)");
-  command->add_option("--run-dir", globals.place.run_dir, "the agent's run directory");
-  add_file_options(command, globals.place.file, short_file);
-}
-
-void add_format_option(CLI::App* command, bool& json) {
-  command
-      ->add_option_function<std::string>(
-          "--format", [&json](const std::string& format) { json = format == "json"; },
-          "table, or json: one object a line")
-      ->check(CLI::IsMember({"table", "json"}));
-}
 
 // Everything behind the last word that COMMAND itself knows is another program's: its options are
 // not ours.
@@ -328,8 +280,9 @@ void add_store_options(CLI::App* command, StorePlace& place) {
 
 // Options of an image command, and what runs it.
 template <class Options>
-CLI::App* add_image_command(CLI::App& parent, Action& action, const char* name, const char* text,
-                            const std::shared_ptr<Options>& options, int (*run)(const Options&)) {
+CLI::App* add_image_command(CLI::App& parent, CommandAction& action, const char* name,
+                            const char* text, const std::shared_ptr<Options>& options,
+                            int (*run)(const Options&)) {
   CLI::App* command = parent.add_subcommand(name, text);
   add_store_options(command, options->place);
   command->callback([options, run, &action] { action = [options, run] { return run(*options); }; });
@@ -397,6 +350,7 @@ void add_all(const Commands& c) {
   add_top(c);
   add_doctor(c);
   add_reload(c);
+  add_guard_commands(c);
   add_upgrade(c);
   add_images(c);
   add_version(c);
@@ -414,7 +368,7 @@ int cli_main(int argc, char** argv) {
   app.require_subcommand(1);
   app.set_version_flag("--version", "keepwell " KEEPWELL_VERSION);
   Globals globals;
-  Action action;
+  CommandAction action;
   add_place_options(&app, globals);
   add_all({app, globals, action});
   try {

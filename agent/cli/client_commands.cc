@@ -21,8 +21,8 @@ void print_ps_table(const std::vector<PsRow>& rows) {
       {"CONTAINER ID", "NAME", "SERVICE", "STATE", "HEALTH", "STATUS", "IMAGE", "COMMAND"}};
   for (const PsRow& row : rows)
     table.push_back({row.id.substr(0, 12), printable(row.names), printable(row.service),
-                     row.keepwell_state, row.health, row.status, printable(row.image),
-                     printable(row.command)});
+                     row.keepwell_state + (row.held ? " (held)" : ""), row.health, row.status,
+                     printable(row.image), printable(row.command)});
   print_columns(table);
 }
 

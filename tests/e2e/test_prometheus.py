@@ -164,7 +164,7 @@ def series_names(queries):
 class Live(unittest.TestCase):
     def test_scrape_rules_dashboard_and_alert(self):
         need("prometheus")
-        with e2e.Keepwell({"services": {
+        with e2e.Keepwell({"x-keepwell": {"restart_budget": {"count": 5}, "pressure_guard": "on"}, "services": {
             "web": e2e.process("touch ok; exec sleep 1000", restart="no",
                                healthcheck={"test": ["CMD", "test", "-e", "{}/ok"], "interval": "300ms", "retries": 2}),
             "quiet": e2e.process("exec sleep 1000"),

@@ -177,6 +177,8 @@ void Checkers::note_command(const Step& step) {
     case Command::Kind::unpause:
     case Command::Kind::pause_check:
     case Command::Kind::resume_check:
+    case Command::Kind::hold:
+    case Command::Kind::release:
       return;
   }
 }

@@ -80,6 +80,7 @@ ServiceSpec make_service(Random& random, int number, const std::vector<ServiceSp
   if (job && service.restart.policy != RestartPolicy::no) {
     service.restart.policy = RestartPolicy::on_failure;
   }
+  service.capture.on = false;  // nobody here answers
   service.stop_grace_period = random.between(Duration{0}, seconds(12));
   if (!job && random.chance(0.8)) service.checks.push_back(make_check(random, kHealthcheckName));
   if (!job && random.chance(0.3)) service.checks.push_back(make_check(random, "second"));

@@ -11,15 +11,16 @@ std::string short_ref(const ContainerRef& ref) {
 
 std::string words(const Tick&) { return "tick"; }
 std::string words(const Configure&) { return "configure"; }
+std::string words(const Captured& input) { return "captured " + input.incident; }
 std::string words(const Shutdown&) { return "shutdown"; }
 std::string words(const SignalFailed& failed) {
   return "signal " + std::to_string(failed.signal) + " failed " + short_ref(failed.container);
 }
 std::string words(const Suspended&) { return "suspended"; }
 std::string words(const Command& command) {
-  static constexpr const char* kNames[] = {"start", "stop",        "restart",
-                                           "kill",  "pause",       "unpause",
-                                           "probe", "pause check", "resume check"};
+  static constexpr const char* kNames[] = {"start",        "stop",    "restart", "kill",
+                                           "pause",        "unpause", "probe",   "pause check",
+                                           "resume check", "hold",    "release"};
   return std::string("command ") + kNames[static_cast<int>(command.kind)] + " " +
          command.container.substr(0, 6) + " signal " + std::to_string(command.signal) +
          " request " + std::to_string(command.request);
@@ -84,6 +85,14 @@ std::string words(const RunHook& action) {
 std::string words(const SendWebhook& action) { return "send webhook " + action.action->name; }
 std::string words(const Emit& action) {
   std::string text = "emit " + action.event.name + " " + action.event.action;
+  for (const auto& [key, value] : action.event.attributes) text += " " + key + "=" + value;
+  return text;
+}
+std::string words(const Capture& action) {
+  return "capture " + short_ref(action.container) + " " + action.incident;
+}
+std::string words(const Record& action) {
+  std::string text = "record " + action.event.name + " " + action.event.action;
   for (const auto& [key, value] : action.event.attributes) text += " " + key + "=" + value;
   return text;
 }

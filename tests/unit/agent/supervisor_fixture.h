@@ -170,6 +170,7 @@ inline ServiceSpec service_named(const std::string& name,
   service.runtime = RuntimeKind::process;
   service.command = {{"serve"}};
   service.restart.policy = policy;
+  service.capture.on = false;
   return service;
 }
 

@@ -1,0 +1,319 @@
+#include "agent/simulation/history.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "agent/pressure_guard.h"
+#include "config/duration.h"
+
+namespace keepwell {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using Virtual = VirtualEngine;
+
+// A recorded start or end is taken for the simulated one if it is no further off.
+constexpr Duration kNear = seconds(15);
+// How far a simulated course may be ahead of the recorded one and still be the same.
+constexpr Duration kAhead = milliseconds(1500);
+constexpr Duration kSlack = milliseconds(50);
+
+std::int64_t number_of(const std::string& text) {
+  std::int64_t value = 0;
+  std::from_chars(text.data(), text.data() + text.size(), value);
+  return value;
+}
+
+Duration at_least_one(Duration duration) { return std::max<Duration>(duration, milliseconds(1)); }
+
+ProbeEnded::How how_of(const std::string& reason) {
+  constexpr std::pair<const char*, ProbeEnded::How> kHows[] = {
+      {"refused", ProbeEnded::How::refused},
+      {"reset", ProbeEnded::How::reset},
+      {"dns", ProbeEnded::How::dns},
+      {"tls", ProbeEnded::How::tls},
+      {"http_status", ProbeEnded::How::http_status},
+      {"body", ProbeEnded::How::body},
+      {"grpc_status", ProbeEnded::How::grpc_status},
+      {"spawn", ProbeEnded::How::start_failed}};
+  for (const auto& [name, how] : kHows) {
+    if (reason == name) return how;
+  }
+  return ProbeEnded::How::exited;
+}
+
+bool kind_of(const std::string& word, Command::Kind& kind) {
+  constexpr std::pair<const char*, Command::Kind> kKinds[] = {
+      {"start", Command::Kind::start},
+      {"stop", Command::Kind::stop},
+      {"restart", Command::Kind::restart},
+      {"kill", Command::Kind::kill},
+      {"pause", Command::Kind::pause},
+      {"unpause", Command::Kind::unpause},
+      {"probe", Command::Kind::probe_now},
+      {"pause-check", Command::Kind::pause_check},
+      {"resume-check", Command::Kind::resume_check},
+      {"hold", Command::Kind::hold},
+      {"release", Command::Kind::release}};
+  for (const auto& [name, each] : kKinds) {
+    if (word != name) continue;
+    kind = each;
+    return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+// ---- reading
+
+RecordedWorld::RecordedWorld(const std::vector<Event>& records) {
+  for (const Event& event : records) {
+    if (begin_ == WallTime{}) begin_ = event.at;
+    end_ = std::max(end_, event.at);
+    read(event);
+  }
+  for (auto& [name, container] : containers_) {
+    bool signalled = false;
+    for (Change& change : container.changes) {
+      if (change.kind == Change::Kind::started) signalled = false;
+      if (change.kind == Change::Kind::signalled) signalled = true;
+      if (change.kind == Change::Kind::ended) change.asked = std::exchange(signalled, false);
+    }
+  }
+}
+
+void RecordedWorld::read(const Event& event) {
+  if (event.kind == EventKind::result) return read_result(event);
+  if (event.kind == EventKind::fact) return read_command(event);
+  std::vector<Change>& changes = containers_[event.name].changes;
+  const auto add = [&](Change::Kind kind, const std::string& code) {
+    Change change;
+    change.at = event.at;
+    change.kind = kind;
+    change.code = static_cast<int>(number_of(code));
+    change.detail = event.attribute("error");
+    changes.push_back(change);
+  };
+  if (event.kind == EventKind::decision) {
+    if (event.action == "captured") add(Change::Kind::captured, "");
+    return;
+  }
+  if (event.action == "start") add(Change::Kind::started, "");
+  if (event.action == "start_failed") add(Change::Kind::start_failed, event.attribute("exitCode"));
+  if (event.action == "kill") add(Change::Kind::signalled, event.attribute("signal"));
+  if (event.action == "die") {
+    // An oom is told just before the end that it caused.
+    const bool oom = !changes.empty() && changes.back().oom;
+    if (oom) changes.pop_back();
+    add(Change::Kind::ended, event.attribute("exitCode"));
+    changes.back().oom = oom;
+  }
+  if (event.action == "oom") {
+    add(Change::Kind::ended, "");
+    changes.back().oom = true;
+  }
+}
+
+void RecordedWorld::read_result(const Event& event) {
+  Container& container = containers_[event.name];
+  Check& check = container.checks[event.attribute("check")];
+  Result result;
+  result.took = Duration(number_of(event.attribute("took")));
+  result.started = event.at - result.took;
+  result.outcome = event.attribute("outcome");
+  result.reason = event.attribute("reason");
+  result.code = static_cast<int>(number_of(event.attribute("exit")));
+  result.output = event.attribute("output");
+  result.pressure = event.attribute("pressure");
+  result.traced = !event.attribute("traced").empty();
+  // The successes before it that nobody wrote down one by one lie evenly in between.
+  const std::int64_t passes = std::min<std::int64_t>(number_of(event.attribute("passes")), 100'000);
+  if (passes > 0 && !check.results.empty()) {
+    const Result& before = check.results.back();
+    const WallTime from = before.started + before.took;
+    const Duration step = (result.started - from) / (passes + 1);
+    const Duration each = Duration(number_of(event.attribute("passes_took"))) / passes;
+    for (std::int64_t i = 1; i <= passes && step > Duration{0}; ++i) {
+      Result pass;
+      pass.started = from + step * i;
+      pass.took = each;
+      pass.outcome = "pass";
+      check.results.push_back(std::move(pass));
+    }
+  }
+  check.results.push_back(std::move(result));
+}
+
+void RecordedWorld::read_command(const Event& event) {
+  Order order;
+  order.at = event.at;
+  order.name = event.name;
+  if (event.action != "command" || !kind_of(event.attribute("kind"), order.command.kind)) return;
+  order.command.signal = static_cast<int>(number_of(event.attribute("signal")));
+  order.command.check = event.attribute("check");
+  order.command.reason = event.attribute("why");
+  if (const auto grace = parse_duration(event.attribute("grace"))) order.command.grace = *grace;
+  if (const auto length = parse_duration(event.attribute("for"))) order.command.hold_for = *length;
+  orders_.push_back(std::move(order));
+}
+
+const RecordedWorld::Change* RecordedWorld::find(const std::string& name, Change::Kind kind,
+                                                 WallTime at, Duration span) const {
+  const auto container = containers_.find(name);
+  if (container == containers_.end()) return nullptr;
+  const Change* before = nullptr;
+  for (const Change& change : container->second.changes) {
+    if (change.kind != kind || change.at < at - kAhead || change.at > at + span) continue;
+    // What ended by itself answers no order.
+    if (kind == Change::Kind::ended && !change.asked) continue;
+    if (change.at >= at - kSlack) return &change;
+    before = &change;
+  }
+  return before;
+}
+
+// ---- playing
+
+VirtualEngine::World RecordedWorld::world() {
+  Virtual::World world;
+  world.news = [](bool) { return Duration{0}; };
+  world.start = [this](const Virtual::Host& host) {
+    Virtual::Start start;
+    start.after = milliseconds(100);
+    const WallTime now = wall_now();
+    const Change* good = find(host.name, Change::Kind::started, now, kNear);
+    const Change* bad = find(host.name, Change::Kind::start_failed, now, kNear);
+    if (bad != nullptr && (good == nullptr || bad->at < good->at)) {
+      start.failed_with = bad->code;
+      start.text = bad->detail;
+      good = bad;
+    }
+    if (good != nullptr) start.after = at_least_one(good->at - now);
+    return start;
+  };
+  world.life = [](const Virtual::Host&) { return Virtual::Life{}; };
+  world.stop = [this](const Virtual::Host& host) -> std::optional<Virtual::End> {
+    const WallTime now = wall_now();
+    Virtual::End end{.after = milliseconds(100), .code = 143, .signal = 15};
+    const Change* change =
+        find(host.name, Change::Kind::ended, now, host.spec->stop_grace_period + kNear);
+    if (change == nullptr) return end;
+    end.after = at_least_one(change->at - now);
+    end.code = change->code;
+    end.signal = change->code > 128 ? change->code - 128 : 0;
+    return end;
+  };
+  world.kill = [this](const Virtual::Host& host) -> Duration {
+    const WallTime now = wall_now();
+    const Change* change = find(host.name, Change::Kind::ended, now, kNear);
+    return change == nullptr ? milliseconds(10) : at_least_one(change->at - now);
+  };
+  world.freeze = [](const Virtual::Host&) { return Virtual::Start{.after = milliseconds(10)}; };
+  world.probe = [this](const Virtual::Probe& each, const Virtual::Host& host, Instant) {
+    return probe(each, host);
+  };
+  world.probe_dies = [this](const Virtual::Probe& each, const Virtual::Host& host,
+                            ProbeEnded& end) -> Duration {
+    const auto container = containers_.find(host.name);
+    if (container == containers_.end() || end.how != ProbeEnded::How::killed) {
+      return milliseconds(1);
+    }
+    const Result* last = container->second.checks[each.check->name].last;
+    if (last == nullptr || last->outcome != "timeout") return milliseconds(1);
+    end.pressure = parse_pressure(last->pressure);
+    end.traced = last->traced;
+    return at_least_one(last->started + last->took - wall_now());
+  };
+  return world;
+}
+
+// The result that stands for a probe which is started NOW: the next one that was not played, if it
+// began about now; none: the last one still says how things are.
+const RecordedWorld::Result* RecordedWorld::match(Check& check, const CheckSpec& spec,
+                                                  WallTime now) {
+  const Duration slack = std::max<Duration>(spec.interval / 2, milliseconds(200));
+  while (check.next < check.results.size() && check.results[check.next].started < now - slack) {
+    check.last = &check.results[check.next++];
+  }
+  if (check.next == check.results.size()) return nullptr;
+  const Result& next = check.results[check.next];
+  if (next.started > now + slack) return nullptr;
+  check.next++;
+  check.last = &next;
+  return &next;
+}
+
+VirtualEngine::ProbeFate RecordedWorld::probe(const VirtualEngine::Probe& each,
+                                              const VirtualEngine::Host& host) {
+  Virtual::ProbeFate fate;
+  const WallTime now = wall_now();
+  Check& check = containers_[host.name].checks[each.check->name];
+  const Result* result = match(check, *each.check, now);
+  if (result == nullptr) {
+    fate.starts_after = milliseconds(1);
+    fate.ends_after = milliseconds(6);
+    // A failure of the run before is none of this one.
+    const Duration age = simulation_->now().mono - host.started;
+    const bool bad =
+        check.last != nullptr && check.last->outcome != "pass" && check.last->started >= now - age;
+    if (bad && check.last->outcome == "timeout") fate.ends_after.reset();
+    if (bad) fate.end.code = 1;
+    return fate;
+  }
+  fate.starts_after = at_least_one(result->started - now);
+  if (result->outcome == "timeout") return fate;
+  fate.ends_after = std::max(*fate.starts_after, result->started + result->took - now);
+  fate.end.how = how_of(result->reason);
+  fate.end.code = result->code;
+  if (result->outcome == "pass") {
+    fate.end.how = ProbeEnded::How::exited;
+    fate.end.code = 0;
+  }
+  fate.end.output = result->output;
+  fate.end.output_bytes = result->output.size();
+  if (result->outcome != "pass") fate.end.traced = result->traced;
+  return fate;
+}
+
+Simulation::CaptureTime RecordedWorld::capture_time() {
+  return [this](const Capture& capture, Now now) -> Duration {
+    const auto* status = simulation_->supervisor().find(capture.container.id);
+    const Change* change = status == nullptr
+                               ? nullptr
+                               : find(status->name, Change::Kind::captured, now.wall, seconds(10));
+    return change == nullptr ? milliseconds(50) : at_least_one(change->at - now.wall);
+  };
+}
+
+void RecordedWorld::plan(Simulation& simulation) {
+  simulation_ = &simulation;
+  const auto id_of = [&simulation](const std::string& name) {
+    for (const ContainerStatus* container : simulation.supervisor().containers()) {
+      if (container->name == name) return container->id;
+    }
+    return std::string();
+  };
+  for (const auto& [name, container] : containers_) {
+    for (const Change& change : container.changes) {
+      if (change.kind != Change::Kind::ended || change.asked) continue;
+      Virtual::End end;
+      end.code = change.code;
+      end.signal = change.code > 128 ? change.code - 128 : 0;
+      end.oom = change.oom;
+      simulation.plan(change.at, [&simulation, id_of, name = name, end] {
+        simulation.engine().end_now(id_of(name), end);
+      });
+    }
+  }
+  for (const Order& order : orders_) {
+    simulation.plan(order.at, [&simulation, id_of, order] {
+      Command command = order.command;
+      command.container = id_of(order.name);
+      simulation.give(command);
+    });
+  }
+}
+
+}  // namespace keepwell

@@ -1,0 +1,171 @@
+// An Engine without processes: containers and probes are records on one timeline of happenings.
+// What becomes of each order is asked of a World; that of tests/sim draws from a seed, that of
+// `keepwell simulate` plays a script or a journal. It stands for the keeper and the kernel, so it
+// goes on when the agent dies: containers keep running, exits are held until acknowledged, probes
+// end with their agent.
+//
+// It also judges: an order that a real engine could not carry out without harm (a second copy, a
+// probe in a frozen container, a removal under a living process) is a violation.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <queue>
+#include <string>
+#include <vector>
+
+#include "config/time.h"
+#include "runtime/engine.h"
+
+namespace keepwell {
+
+class VirtualEngine final : public Engine {
+ public:
+  using Complain = std::function<void(const std::string&)>;
+
+  // What really is, behind all reports.
+  struct Host {
+    enum class Phase { none, starting, running, ended };
+    Instant last_report{};
+    Phase phase = Phase::none;
+    std::uint64_t run = 0;
+    int pid = 0;
+    bool frozen = false;
+    bool signalled = false;  // a stop signal waits for the thaw, or is being obeyed
+    bool asked = false;      // this agent has started or adopted it
+    bool adopted = false;
+    bool held = false;  // ended, and not acknowledged
+    Instant started{};
+    std::optional<Instant> sick_from;  // its probes fail, or hang, from then on
+    bool sick_hangs = false;
+    ContainerExited exit;
+    std::string name;
+    std::shared_ptr<const ServiceSpec> spec;
+  };
+  struct Probe {
+    ContainerRef container;
+    std::shared_ptr<const CheckSpec> check;
+    Instant ordered{};
+    std::optional<Instant> started;  // as told
+    std::optional<Instant> kill_asked;
+  };
+
+  // ---- what the world decides; each is asked once for each order
+  struct Start {
+    Duration after{0};
+    int failed_with = 0;  // 126 to 128: it does not come to run
+    std::string text{};
+  };
+  struct End {
+    Duration after{0};
+    int code = 0;
+    int signal = 0;
+    bool oom = false;
+  };
+  struct Life {
+    std::optional<End> end;  // if nobody interferes
+    std::optional<Duration> sick_after;
+    bool sick_hangs = false;
+  };
+  struct ProbeFate {
+    std::optional<Duration> starts_after;  // none: its program never runs
+    std::optional<Duration> ends_after;    // of the order; none: only when it is killed
+    ProbeEnded end;
+  };
+  struct World {
+    std::function<Duration(bool of_container)> news;  // how late news are
+    std::function<Start(const Host&)> start;
+    std::function<Life(const Host&)> life;
+    std::function<std::optional<End>(const Host&)> stop;  // of the stop signal; none: ignored
+    std::function<Duration(const Host&)> kill;
+    std::function<Start(const Host&)> freeze;  // or thaw; text: it fails
+    std::function<ProbeFate(const Probe&, const Host&, Instant now)> probe;
+    // Of a probe that is killed, and of one whose container ends under it. END says what is
+    // usual; the world may change it.
+    std::function<Duration(const Probe&, const Host&, ProbeEnded& end)> probe_dies;
+  };
+
+  VirtualEngine(World world, Complain complain);
+
+  // ---- the world's side
+  void set_now(Now now) { now_ = now; }
+  std::optional<Instant> next() const;
+  // The first report that is due; whoever takes it delivers it.
+  std::optional<EngineEvent> take();
+  // What was known of the probe whose ProbeEnded was taken last.
+  const Probe& ended_probe() const { return ended_probe_; }
+  void acknowledge(const ContainerRef& container);
+  void agent_died();
+  void keeper_died();
+  // Nothing ends by itself from now on but jobs, and who was sick is well.
+  void heal();
+  // The process of container ID ends so; nothing where it does not run.
+  void end_now(const std::string& id, const End& end);
+
+  const Host* host(const std::string& id) const;
+  const std::map<std::string, Host>& hosts() const { return hosts_; }
+  const std::map<ProbeId, Probe>& probes() const { return probes_; }
+
+  // ---- Engine
+  void start(const StartOrder& order) override;
+  void adopt(const AdoptOrder& order) override;
+  Status signal(const ContainerRef& container, int signal) override;
+  void kill(const ContainerRef& container) override;
+  void pause(const ContainerRef& container) override;
+  void resume(const ContainerRef& container) override;
+  void remove(const std::string& id) override;
+  void start_probe(const ProbeOrder& order) override;
+  void kill_probe(ProbeId probe) override;
+  void run_hook(const HookOrder& order) override;
+
+ private:
+  enum class Kind { come_up, exit, freeze, thaw, probe_starts, probe_ends, report };
+  struct Happening {
+    Instant at{};
+    std::uint64_t number = 0;
+    Kind kind = Kind::report;
+    std::uint64_t epoch = 0;  // of the agent; what is told to a dead one is not told
+    std::string id;
+    std::uint64_t run = 0;
+    End end;
+    Start start;
+    bool of_itself = false;  // an exit that nobody asked for
+    ProbeId probe = 0;
+    std::vector<EngineEvent> event;  // of a report: one
+    ProbeEnded probe_end;
+
+    bool operator<(const Happening& other) const {  // for a queue with the earliest on top
+      return at != other.at ? at > other.at : number > other.number;
+    }
+  };
+
+  void happen(Happening happening, Duration after);
+  void happen(Kind kind, const ContainerRef& container, const End& end);
+  void report(EngineEvent event);
+  void report_of(Host& host, EngineEvent event);
+  std::optional<EngineEvent> apply(Happening& happening);
+  std::optional<EngineEvent> deliver(EngineEvent event);
+  void freeze_or_thaw(Host& host, const Happening& happening);
+  void come_up(Host& host, const Happening& happening);
+  void plan_life(Host& host, const std::string& id);
+  void end(Host& host, const std::string& id, const End& end);
+  void obey_stop(Host& host, const std::string& id);
+  void change_frozen(const ContainerRef& container, Kind kind);
+  Host* running(const ContainerRef& container);
+  void end_probe_at(ProbeId id, Duration after, ProbeEnded end);
+
+  World world_;
+  Complain complain_;
+  Now now_{};
+  std::map<std::string, Host> hosts_;
+  std::map<ProbeId, Probe> probes_;
+  Probe ended_probe_;
+  std::priority_queue<Happening> timeline_;
+  std::uint64_t epoch_ = 0;
+  bool healed_ = false;
+  std::uint64_t last_number_ = 0;
+  int last_pid_ = 1000;
+};
+
+}  // namespace keepwell

@@ -1,0 +1,23 @@
+// What /proc and the cgroup files say of processes that are about to be stopped. Each call reads a
+// bounded number of small files and returns text for people; what is gone meanwhile, or may not be
+// read, is left out or said so. Nothing here touches the processes themselves.
+#pragma once
+
+#include <string>
+
+namespace keepwell {
+
+// Command line, state, threads with the kernel function each waits in, and (as root) its kernel
+// stack. Empty where PID is gone.
+std::string describe_process(int pid);
+
+// Open descriptors and what they are, at most 256 of them.
+std::string describe_descriptors(int pid);
+
+// The sockets of PID's network namespace, as /proc/PID/net lists them.
+std::string describe_sockets(int pid);
+
+// Pressure, memory and process counts of the cgroup at DIRECTORY (absolute, v2), file by file.
+std::string describe_cgroup(const std::string& directory);
+
+}  // namespace keepwell
