@@ -1,6 +1,6 @@
 // What the agent tells of the host, of its containers and of itself, for the API and the metrics.
 #include <charconv>
-#include <map>
+#include <set>
 
 #include "agent/agent.h"
 #include "agent/driver.h"
@@ -102,15 +102,16 @@ std::string Agent::metrics(const std::string& accept, std::string& content_type)
   MetricsFormat format = metrics_format_for(accept);
   content_type = metrics_content_type(format);
   std::vector<const ContainerStatus*> containers = driver_->supervisor().containers();
-  std::map<std::string, LogCounters> logs;
-  for (const ContainerStatus* container : containers) {
-    if (auto counters = engine_->log_counters(container->id)) logs[container->id] = *counters;
-  }
-  logs_.see(std::move(logs));
-  stats_.log = logs_.totals();
+  std::set<std::string> ids;
+  for (const ContainerStatus* container : containers) ids.insert(container->id);
+  logs_.keep(ids);
   usage_.refresh(
       containers, [this](const ContainerStatus& container) { return measure(container); },
+      [this](const ContainerStatus& container) {
+        if (auto counters = engine_->log_counters(container.id)) logs_.see(container.id, *counters);
+      },
       [] { return Loop::now().mono; });
+  stats_.log = logs_.totals();
   return render_metrics({.containers = containers,
                          .agent = &stats_,
                          .spec = accepted_->metrics,

@@ -206,7 +206,10 @@ void Driver::act(Capture& action) {
 }
 
 void Driver::act(Record& action) {
-  const Event& event = action.event;
+  Event& event = action.event;
+  if (event.kind == EventKind::fact && event.action == "configure") {
+    event.attributes.emplace_back("config", parts_.journal->keep_config(*supervisor_.project()));
+  }
   write_down(event);
   if (!is_telling(event)) return;
   log_container(event.name, "decided: " + words_for(event), false, event.incident);

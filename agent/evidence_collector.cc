@@ -97,7 +97,11 @@ class EvidenceCollector::Run {
     }
     const std::string cgroup = owner_->engine_->cgroup_dir(status.id);
     if (!cgroup.empty()) {
-      steps_.push_back([this, cgroup] { write("cgroup.txt", describe_cgroup(cgroup)); });
+      steps_.push_back([this, cgroup] {
+        const Result<CgroupStats> usage = owner_->engine_->stats(order_.container.id);
+        write("cgroup.txt", (usage ? describe_usage(*usage) : usage.error().text + "\n") +
+                                describe_cgroup(cgroup));
+      });
     }
     if (order_.alive && !spec_.command.empty()) steps_.push_back([this] { run_command(); });
   }

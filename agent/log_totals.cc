@@ -11,9 +11,14 @@ Count grown(Count now, Count before) {
 
 }  // namespace
 
-void LogTotals::see(std::map<std::string, LogCounters> now) {
-  for (const auto& [id, counters] : now) add(counters, seen_[id]);
-  seen_ = std::move(now);
+void LogTotals::see(const std::string& id, const LogCounters& now) {
+  LogCounters& before = seen_[id];
+  add(now, before);
+  before = now;
+}
+
+void LogTotals::keep(const std::set<std::string>& ids) {
+  std::erase_if(seen_, [&](const auto& entry) { return !ids.contains(entry.first); });
 }
 
 void LogTotals::add(const LogCounters& counters, const LogCounters& before) {

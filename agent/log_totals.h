@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 
 #include "exporters/agent_stats.h"
@@ -12,9 +13,11 @@ namespace keepwell {
 
 class LogTotals {
  public:
-  // NOW: the counters of every container, by id. What one had before it was seen first counts too;
-  // a record that begins anew counts from 0; who is missing is forgotten, not subtracted.
-  void see(std::map<std::string, LogCounters> now);
+  // The counters that container ID has now. What it had before it was seen first counts too; a
+  // record that begins anew counts from 0.
+  void see(const std::string& id, const LogCounters& now);
+  // The others are gone: forgotten, not subtracted.
+  void keep(const std::set<std::string>& ids);
 
   const AgentStats::LogStats& totals() const { return totals_; }
 

@@ -6,6 +6,14 @@
 #include "config/check.h"
 
 namespace keepwell {
+namespace {
+
+// Events and what explains them stay in the order in which they came about.
+bool is_told(const Action& action) {
+  return std::holds_alternative<Emit>(action) || std::holds_alternative<Record>(action);
+}
+
+}  // namespace
 
 Supervisor::Supervisor(std::uint64_t seed) : random_state_(seed) {}
 Supervisor::~Supervisor() = default;
@@ -95,7 +103,7 @@ void Supervisor::handle(const Input& input, Now now, std::vector<Action>& action
   settle();
   actions_ = nullptr;
   std::stable_partition(actions.begin() + first, actions.end(),
-                        [](const Action& action) { return std::holds_alternative<Emit>(action); });
+                        [](const Action& action) { return is_told(action); });
 }
 
 void Supervisor::on(const Tick&) {}
@@ -134,7 +142,7 @@ void Supervisor::fire(DueQueue::Key timer_key, Instant due) {
   Container& container = *found->second;
   if (timer == Timer::start) return start_due(container);
   if (timer == Timer::hold) return end_hold(container, "its time was over");
-  if (timer == Timer::capture) return go_on_without_evidence(container);
+  if (timer == Timer::capture) return evidence_over(container);
   if (timer == Timer::stop) return stop_timer_fired(container);
   const std::size_t index = container.check_of_slot(slot);
   if (index == container.checks.size()) return;

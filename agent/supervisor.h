@@ -22,6 +22,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -113,6 +114,12 @@ class Supervisor {
   bool pressure_holds() const;
   // How late the latest of what is due is at NOW: a probe, or anything else. 0: all on time.
   Duration worst_lateness(Instant now) const;
+
+  // Draws the shares of restart.jitter, 0 to 1, for the container of that name: a replay draws what
+  // was drawn then. Without it they come from the seed.
+  void draw_jitter_with(std::function<double(const std::string& name)> draw) {
+    draw_jitter_ = std::move(draw);
+  }
 
   // Whether each exec probe is told as exec_create, exec_start and exec_die; off where nobody
   // listens.
@@ -264,13 +271,18 @@ class Supervisor {
   void note_flap(Container& container, std::size_t index, bool passed);
 
   // supervisor_capture.cc: evidence before a restart
-  void stop_with_evidence(Container& container);
+  void end_with_evidence(Container& container, bool kill);
+  void end_unhealthy(Container& container);
   void capture_end(Container& container);
-  void go_on_without_evidence(Container& container);
+  HookId begin_capture(Container& container, std::size_t index);
+  bool has_evidence(const Container& container) const;
+  void order_evidence(Container& container, std::string cause, bool alive);
+  void evidence_over(Container& container);
 
   // supervisor_incidents.cc: why, for the journal
   Event& record(const Container& container, EventKind kind, std::string what);
   Event& decide(const Container& container, std::string what);
+  Event& record_host(std::string what);
   void record_configure(bool first);
   void record_command(const Container& container, const Command& command);
   void record_result(Container& container, std::size_t index, const ProbeResult& result,
@@ -294,6 +306,7 @@ class Supervisor {
   void go_on_acting(Container& container, std::size_t index);
   HookId begin_action(Container& container, std::size_t index, const ActionSpec& action);
   void on(const HookEnded& event);
+  void action_over(Container& container, HookId id, const HookRun& hook);
   static void forget_actions(CheckStatus& check, CheckRun& run);
 
   std::vector<std::unique_ptr<Container>> containers_;
@@ -318,6 +331,7 @@ class Supervisor {
   bool hurry_ = false;
   bool all_stopped_told_ = false;
   bool tell_probes_ = true;
+  std::function<double(const std::string& name)> draw_jitter_;
 
   Now now_{};
   Duration unwatched_{0};  // from the last input to this one

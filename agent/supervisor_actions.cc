@@ -87,7 +87,7 @@ void Supervisor::go_on_acting(Container& container, std::size_t index) {
 // Returns the hook to wait for; 0: there is nothing to wait for.
 HookId Supervisor::begin_action(Container& container, std::size_t index, const ActionSpec& action) {
   const CheckStatus& check = container.status.checks[index];
-  if (action.kind == ActionKind::capture) return 0;
+  if (action.kind == ActionKind::capture) return begin_capture(container, index);
   const HookId id = ++last_hook_;
   const ActionFacts facts{.number = id, .at = now_.wall};
   std::string body = action_json(container.status, check, facts);
@@ -106,7 +106,8 @@ HookId Supervisor::begin_action(Container& container, std::size_t index, const A
   hooks_[id] = {.serial = container.serial,
                 .slot = container.checks[index].slot,
                 .run = container.status.run,
-                .name = action.name};
+                .name = action.name,
+                .capture = {}};
   actions_->push_back(RunHook{std::move(order)});
   return id;
 }
@@ -123,8 +124,13 @@ void Supervisor::on(const HookEnded& event) {
   told.attributes = {{"hook", hook.name}, {"exitCode", std::to_string(event.code)}};
   if (!event.error.empty()) told.attributes.emplace_back("error", event.error);
   save(container);
+  action_over(container, event.hook, hook);
+}
+
+// What waited for the hook, or for the evidence, that was begun as ID.
+void Supervisor::action_over(Container& container, HookId id, const HookRun& hook) {
   const std::size_t index = container.check_of_slot(hook.slot);
-  if (index == container.checks.size() || container.checks[index].hook != event.hook) return;
+  if (index == container.checks.size() || container.checks[index].hook != id) return;
   container.checks[index].hook = 0;
   const ContainerStatus& status = container.status;
   if (status.run != hook.run || status.state != ServiceState::running || status.stopped_by_hand ||

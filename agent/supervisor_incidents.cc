@@ -85,15 +85,21 @@ Event& Supervisor::decide(const Container& container, std::string what) {
   return record(container, EventKind::decision, std::move(what));
 }
 
-void Supervisor::record_configure(bool first) {
+// A fact about no container.
+Event& Supervisor::record_host(std::string what) {
   Event event;
   event.kind = EventKind::fact;
   event.at = now_.wall;
-  event.action = "configure";
-  event.project = project_->name;
-  event.attributes = {{"first", first ? "yes" : "no"},
-                      {"services", std::to_string(project_->services.size())}};
+  event.action = std::move(what);
+  if (project_) event.project = project_->name;
   actions_->push_back(Record{std::move(event)});
+  return std::get<Record>(actions_->back()).event;
+}
+
+// Which configuration it is, the shell adds: it keeps them.
+void Supervisor::record_configure(bool first) {
+  record_host("configure").attributes = {{"first", first ? "yes" : "no"},
+                                         {"services", std::to_string(project_->services.size())}};
 }
 
 void Supervisor::record_command(const Container& container, const Command& command) {

@@ -320,14 +320,18 @@ void Supervisor::enter_backoff(Container& container, RestartReason reason) {
   status.restarts_total[static_cast<std::size_t>(reason)]++;
   status.restart_limit_remaining =
       restarts_left(spec, status.restart_count, status.restart_times, now_.mono);
-  const double lengthened = 1 + std::max(0.0, spec.jitter) * random_share();
+  double drawn = 0;
+  if (spec.jitter > 0) drawn = draw_jitter_ ? draw_jitter_(status.name) : random_share();
+  const double lengthened = 1 + std::max(0.0, spec.jitter) * drawn;
   const auto wait = Duration(
       static_cast<Duration::rep>(static_cast<double>(status.backoff.count()) * lengthened));
   status.state = ServiceState::backoff;
   status.next_start = now_.mono + wait;
   status.next_start_wall = now_.wall + wait;
   if (!status.incident.empty()) {
-    decide(container, "backoff").attributes = {{"wait", format_duration(wait)}};
+    Event& event = decide(container, "backoff");
+    event.attributes = {{"wait", format_duration(wait)}};
+    if (spec.jitter > 0) event.attributes.emplace_back("drawn", std::to_string(drawn));
   }
   timers_.set(key(container.serial, 0, Timer::start), *status.next_start);
   save(container);

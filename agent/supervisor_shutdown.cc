@@ -9,6 +9,7 @@ namespace keepwell {
 
 void Supervisor::begin_shutdown() {
   shutting_down_ = true;
+  record_host("shutdown");
   for (const auto& container : containers_) {
     if (container->live()) {
       limit_stop(*container);

@@ -57,7 +57,11 @@ struct Supervisor::Container {
   bool pausing = false;
   bool resuming = false;
   bool oom_told = false;                // in this run
-  bool capturing = false;               // it is stopped as soon as its evidence is saved
+  bool capturing = false;               // it is ended as soon as its evidence is saved
+  bool kill_then = false;               // with capturing: by SIGKILL, without its stop signal
+  std::string captured;                 // the incident whose evidence was asked for last
+  bool capture_open = false;            // that is not answered yet
+  Instant captured_at{};                // when it was
   std::optional<Instant> budget_asked;  // it waits for the host's budget since
   int budget_tries = 0;  // restarts that the budget granted since it was healthy last
 
@@ -102,6 +106,7 @@ struct Supervisor::HookRun {
   std::uint32_t slot = 0;
   std::uint64_t run = 0;
   std::string name;
+  std::string capture;  // no hook: the evidence of this incident
 };
 
 // A probe from its order to its end.

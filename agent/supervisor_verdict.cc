@@ -131,15 +131,7 @@ void Supervisor::apply_unhealthy(Container& container, std::size_t index, bool t
   }
   note_decision(container, RestartReason::unhealthy, std::move(detail));
   status.restart_event_due = true;
-  if (action == OnUnhealthy::restart) return stop_with_evidence(container);
-  status.state = ServiceState::stopping;
-  status.stop_cause = StopCause::none;
-  status.by_kill = true;
-  status.stop_deadline = now_.mono;
-  container.stop_began = now_.mono;
-  save(container);
-  changed(container);
-  kill_now(container);
+  end_with_evidence(container, action == OnUnhealthy::kill);
 }
 
 }  // namespace keepwell

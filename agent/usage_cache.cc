@@ -6,6 +6,7 @@ namespace keepwell {
 
 void UsageCache::refresh(std::span<const ContainerStatus* const> containers,
                          const std::function<Result<ServiceUsage>(const ContainerStatus&)>& measure,
+                         const std::function<void(const ContainerStatus&)>& look,
                          const std::function<Instant()>& mono) {
   std::set<std::string> present;
   for (const ContainerStatus* container : containers) present.insert(container->id);
@@ -15,6 +16,7 @@ void UsageCache::refresh(std::span<const ContainerStatus* const> containers,
   for (std::size_t done = 0; done < containers.size(); ++done) {
     if (next_ >= containers.size()) next_ = 0;
     const ContainerStatus& container = *containers[next_++];
+    look(container);
     if (container.pid != 0) {
       Result<ServiceUsage> usage = measure(container);
       if (usage) {

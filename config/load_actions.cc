@@ -145,7 +145,6 @@ struct ListReader {
       d.spec.kind = ActionKind::capture;
       d.spec.name = "capture";
       d.place = item.place;
-      context.report.warning(item.place, "capture has no effect in this version; remove it");
       if (!d.spec.first) {
         context.report.error(item.place, "capture comes too late behind " +
                                              std::string(name_of(out.word)) +

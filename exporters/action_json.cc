@@ -15,6 +15,7 @@ std::string action_json(const ContainerStatus& container, const CheckStatus& che
                  std::to_string(facts.number)},
       {"time", rfc3339_nano(facts.at)},
       {"event", "unhealthy"},
+      {"incident", container.incident},
       {"project", container.project},
       {"service", container.spec->name},
       {"container", container.name},
@@ -40,7 +41,8 @@ std::vector<std::pair<std::string, std::string>> action_environment(
           {"KEEPWELL_CONTAINER", container.name},
           {"KEEPWELL_CONTAINER_ID", container.id},
           {"KEEPWELL_CHECK", check.spec->name},
-          {"KEEPWELL_FAILURES", std::to_string(check.failing_streak)}};
+          {"KEEPWELL_FAILURES", std::to_string(check.failing_streak)},
+          {"KEEPWELL_INCIDENT", container.incident}};
 }
 
 }  // namespace keepwell

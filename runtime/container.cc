@@ -151,9 +151,10 @@ void Container::exited(const ExitRecord& record) {
   if (*alive) clean({});
 }
 
-// With `init: true` the reaper tells by its exit code what the kernel did to the service.
-bool Container::was_killed(const ExitRecord& record) const {
-  return record.signal == SIGKILL || (order_.spec->init && record.code == 128 + SIGKILL);
+// By a SIGKILL: to the first process itself, or to its child whose status a shell or the reaper of
+// `init: true` hands on.
+bool Container::was_killed(const ExitRecord& record) {
+  return record.known && record.status() == 128 + SIGKILL;
 }
 
 void Container::tell_exit(const ExitRecord& record, bool oom_killed) {

@@ -133,7 +133,7 @@ class Container {
   void start_failed(int exit_code, std::string text);
   void exited(const ExitRecord& record);
   void tell_exit(const ExitRecord& record, bool oom_killed);
-  bool was_killed(const ExitRecord& record) const;
+  static bool was_killed(const ExitRecord& record);
   bool adopt_inherited(const AdoptOrder& order);
   void adopt_stranger(const AdoptOrder& order);
   Status adopt_running(pid_t pid, UniqueFd pidfd, SpawnId spawn_id);

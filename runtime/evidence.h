@@ -5,10 +5,12 @@
 
 #include <string>
 
+#include "runtime/cgroup.h"
+
 namespace keepwell {
 
-// Command line, state, threads with the kernel function each waits in, and (as root) its kernel
-// stack. Empty where PID is gone.
+// Command line (or only the name, where reading that might hang), state, threads with the kernel
+// function each waits in, and (as root) its kernel stack. Empty where PID is gone.
 std::string describe_process(int pid);
 
 // Open descriptors and what they are, at most 256 of them.
@@ -19,5 +21,8 @@ std::string describe_sockets(int pid);
 
 // Pressure, memory and process counts of the cgroup at DIRECTORY (absolute, v2), file by file.
 std::string describe_cgroup(const std::string& directory);
+
+// The same numbers from wherever this host keeps them (v1 or v2), one a line.
+std::string describe_usage(const CgroupStats& stats);
 
 }  // namespace keepwell

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
+#include <utility>
 
 #include "runtime/state_file.h"
 
@@ -60,20 +61,34 @@ std::vector<StoredIncident> IncidentStore::list() const {
 
 Status IncidentStore::begin(const std::string& id, WallTime at) {
   if (Status made = make_private_dir(dir_, 0700); !made) return made;
-  for (const StoredIncident& incident : list()) {
-    if (incident.id != id) continue;
-    open_[id] = {dir_ + "/" + name_of(incident), incident.bytes};
-    return {};
+  if (!looked_) look();
+  auto found = std::find_if(known_.begin(), known_.end(),
+                            [&](const StoredIncident& each) { return each.id == id; });
+  StoredIncident incident{.id = id, .at = at};
+  if (found != known_.end()) {
+    incident = *found;
+    known_.erase(found);
   }
-  const std::string place = dir_ + "/" + name_of({.id = id, .at = at});
+  const std::string place = dir_ + "/" + name_of(incident);
   if (Status made = make_private_dir(place, 0700); !made) return made;
-  open_[id] = {place, 0};
+  open_[id] = {.place = place, .incident = std::move(incident)};
+  prune();
   return {};
 }
 
 void IncidentStore::end(const std::string& id) {
-  open_.erase(id);
+  const auto open = open_.find(id);
+  if (open == open_.end()) return;
+  known_.push_back(std::move(open->second.incident));
+  open_.erase(open);
   prune();
+}
+
+void IncidentStore::look() {
+  looked_ = true;
+  known_ = list();
+  std::reverse(known_.begin(), known_.end());
+  std::erase_if(known_, [this](const StoredIncident& each) { return open_.contains(each.id); });
 }
 
 Status IncidentStore::write(const std::string& id, const std::string& name, std::string_view text) {
@@ -81,28 +96,42 @@ Status IncidentStore::write(const std::string& id, const std::string& name, std:
   if (open == open_.end()) {
     return fail(Errc::not_found, "cannot write " + name + ": incident " + id + " has no directory");
   }
-  if (open->second.bytes + text.size() > spec_.bytes_max) {
+  if (open->second.incident.bytes + text.size() > spec_.bytes_max) {
     return fail(Errc::unavailable,
                 "cannot write " + name + ": the incident would be larger than incidents.max_size");
   }
   const std::string path = open->second.place + "/" + name;
+  std::error_code error;
+  const std::uintmax_t replaced = fs::file_size(path, error);
+  if (!error)
+    open->second.incident.bytes -= std::min<std::uint64_t>(open->second.incident.bytes, replaced);
   remove_file(path);
-  open->second.bytes += text.size();
+  open->second.incident.bytes += text.size();
   return append_to_file(path, text);
 }
 
+// What is being written counts, and stays.
 void IncidentStore::prune() {
-  std::vector<StoredIncident> all = list();
   std::uint64_t bytes = 0;
-  for (const StoredIncident& incident : all) bytes += incident.bytes;
-  while (!all.empty() &&
-         (all.size() > static_cast<std::size_t>(spec_.count) || bytes > spec_.bytes_max)) {
+  for (const StoredIncident& incident : known_) bytes += incident.bytes;
+  for (const auto& [id, open] : open_) bytes += open.incident.bytes;
+  std::size_t oldest = 0;
+  bool looked_again = false;
+  while (oldest < known_.size() &&
+         (known_.size() - oldest + open_.size() > static_cast<std::size_t>(spec_.count) ||
+          bytes > spec_.bytes_max)) {
+    const StoredIncident& incident = known_[oldest];
     std::error_code error;
-    fs::remove_all(dir_ + "/" + name_of(all.back()), error);
-    bytes -= all.back().bytes;
-    all.pop_back();
+    const std::uintmax_t removed = fs::remove_all(dir_ + "/" + name_of(incident), error);
+    if (removed == 0 && !error && !std::exchange(looked_again, true)) {
+      look();  // somebody else has removed some
+      return prune();
+    }
+    bytes -= std::min(bytes, incident.bytes);
+    ++oldest;
     ++removed_total_;
   }
+  known_.erase(known_.begin(), known_.begin() + static_cast<std::ptrdiff_t>(oldest));
 }
 
 Result<IncidentStore::Shown> IncidentStore::show(const std::string& prefix) const {

@@ -55,12 +55,15 @@ class IncidentStore {
  private:
   struct Open {
     std::string place;
-    std::uint64_t bytes = 0;
+    StoredIncident incident;
   };
+  void look();
 
   std::string dir_;
   IncidentsSpec spec_;
   std::map<std::string, Open> open_;
+  std::vector<StoredIncident> known_;  // the others, oldest first, as we left them
+  bool looked_ = false;
   std::uint64_t removed_total_ = 0;
 };
 

@@ -115,7 +115,8 @@ void add_simulate(const Commands& c) {
       command->add_option("-s,--script", options->script, "what happens, line by line; - is stdin");
   command
       ->add_option("--journal", options->journal,
-                   "replay a journal: its file, its directory, or a data directory")
+                   "replay a journal: its file, its directory, or a data directory; without -f "
+                   "under the files that were in force then")
       ->excludes(script);
   command->add_option("--for", options->length, "how long, where the script has no end (10m)");
   command->add_flag("-q,--quiet", options->quiet, "without the results of probes");

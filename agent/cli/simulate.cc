@@ -21,8 +21,13 @@ constexpr std::size_t kJournalBytesMax = std::size_t{2} << 30;
 // A fixed day, so that the same input gives the same output.
 constexpr WallTime kScriptBegin{std::chrono::seconds(1'767'225'600)};  // 2026-01-01
 
+struct JournalText {
+  std::string text;
+  std::string dir;  // where it lies
+};
+
 // All files of the journal at PATH (a file, its directory, or a data directory), oldest first.
-Result<std::string> read_journal_files(const std::string& path) {
+Result<JournalText> read_journal_files(const std::string& path) {
   for (const std::string& place : {path, path + "/journal.log", journal_path(path)}) {
     const std::vector<LogFile> files = open_log_files(place);
     if (files.empty()) continue;
@@ -38,7 +43,8 @@ Result<std::string> read_journal_files(const std::string& path) {
         offset += read->size();
       }
     }
-    return text;
+    const std::size_t slash = place.rfind('/');
+    return JournalText{std::move(text), slash == std::string::npos ? "." : place.substr(0, slash)};
   }
   return fail(Errc::not_found, "cannot find a journal at " + path +
                                    "; name its file, its directory, or the data directory");
@@ -81,10 +87,21 @@ int play_script(const SimulateCommand& command, std::shared_ptr<const ProjectSpe
   return finish(simulation, timeline);
 }
 
-int play_journal(const SimulateCommand& command, std::shared_ptr<const ProjectSpec> project) {
-  const Result<std::string> text = read_journal_files(command.journal);
-  if (!text) return failed(text.error());
-  const JournalScan scan = scan_journal(*text);
+std::shared_ptr<const ProjectSpec> load_project(const SimulateCommand& command, int& exit_code) {
+  const Result<LoadOptions> options = load_options(command.file, "", "");
+  if (!options) {
+    exit_code = failed(options.error());
+    return nullptr;
+  }
+  std::optional<ProjectSpec> loaded = load_and_report(*options, ImageFetch::unasked, exit_code);
+  return loaded ? std::make_shared<const ProjectSpec>(std::move(*loaded)) : nullptr;
+}
+
+// Without a file, with those that were in force then: what the journal keeps of them.
+int play_journal(const SimulateCommand& command) {
+  const Result<JournalText> journal = read_journal_files(command.journal);
+  if (!journal) return failed(journal.error());
+  const JournalScan scan = scan_journal(journal->text);
   if (scan.torn + scan.newer > 0) {
     std::fprintf(stderr, "keepwell: %llu records are torn, %llu of a newer version: left out\n",
                  static_cast<unsigned long long>(scan.torn),
@@ -94,6 +111,18 @@ int play_journal(const SimulateCommand& command, std::shared_ptr<const ProjectSp
     return failed(Error{Errc::invalid, "cannot replay " + command.journal + ": it is empty"});
   }
   RecordedWorld world(scan.events);
+  RecordedWorld::FindConfig config;
+  std::shared_ptr<const ProjectSpec> project;
+  if (command.file.files.empty()) {
+    config = [&journal](const std::string& name) -> std::shared_ptr<const ProjectSpec> {
+      std::optional<ProjectSpec> kept = read_journal_config(journal->dir, name);
+      return kept ? std::make_shared<const ProjectSpec>(std::move(*kept)) : nullptr;
+    };
+    project = config(world.first_config());
+  }
+  int code = 0;
+  if (project == nullptr) project = load_project(command, code);
+  if (project == nullptr) return code;
   const Timeline timeline(
       {.begin = world.begin(), .relative = false, .json = command.json, .results = !command.quiet});
   std::vector<Event> simulated;
@@ -101,13 +130,14 @@ int play_journal(const SimulateCommand& command, std::shared_ptr<const ProjectSp
                          .world = world.world(),
                          .begin = world.begin(),
                          .capture_time = world.capture_time(),
+                         .jitter = world.jitter(),
                          .on_event = [&](const Event& event) {
                            print(timeline.line(event));
                            if (is_decision(event)) simulated.push_back(event);
                          }});
-  world.plan(simulation);
+  world.plan(simulation, config);
   simulation.run_until(world.end());
-  const int code = finish(simulation, timeline);
+  code = finish(simulation, timeline);
   const Comparison comparison = compare_decisions(scan.events, simulated);
   std::FILE* out = command.json ? stderr : stdout;
   std::fprintf(out, "\ndecisions: %zu recorded, %zu simulated, %s\n", comparison.recorded,
@@ -121,14 +151,10 @@ int play_journal(const SimulateCommand& command, std::shared_ptr<const ProjectSp
 }  // namespace
 
 int simulate_command(const SimulateCommand& command) {
-  const Result<LoadOptions> options = load_options(command.file, "", "");
-  if (!options) return failed(options.error());
+  if (!command.journal.empty()) return play_journal(command);
   int exit_code = 0;
-  std::optional<ProjectSpec> loaded = load_and_report(*options, ImageFetch::unasked, exit_code);
-  if (!loaded) return exit_code;
-  auto project = std::make_shared<const ProjectSpec>(std::move(*loaded));
-  return command.journal.empty() ? play_script(command, std::move(project))
-                                 : play_journal(command, std::move(project));
+  std::shared_ptr<const ProjectSpec> project = load_project(command, exit_code);
+  return project ? play_script(command, std::move(project)) : exit_code;
 }
 
 }  // namespace keepwell

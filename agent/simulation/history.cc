@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
 
 #include "agent/pressure_guard.h"
 #include "config/duration.h"
@@ -18,11 +19,22 @@ constexpr Duration kNear = seconds(15);
 // How far a simulated course may be ahead of the recorded one and still be the same.
 constexpr Duration kAhead = milliseconds(1500);
 constexpr Duration kSlack = milliseconds(50);
+// 2020: what is older was written before anybody had told the host the time.
+constexpr WallTime kClockWasSet{seconds(1'577'836'800)};
+constexpr WallTime kFarFuture{seconds(7'258'118'400)};  // 2200: such times can still be added to
+constexpr Duration kLongest = std::chrono::hours(24 * 30);  // of anything that a record speaks of
+// Successes that are put back, of one record and of all.
+constexpr std::int64_t kPassesMax = 100'000;
+constexpr std::int64_t kAllPassesMax = 20'000'000;
 
 std::int64_t number_of(const std::string& text) {
   std::int64_t value = 0;
   std::from_chars(text.data(), text.data() + text.size(), value);
   return value;
+}
+
+Duration length_of(std::int64_t nanoseconds) {
+  return std::clamp(Duration(nanoseconds), Duration{0}, kLongest);
 }
 
 Duration at_least_one(Duration duration) { return std::max<Duration>(duration, milliseconds(1)); }
@@ -70,11 +82,14 @@ bool kind_of(const std::string& word, Command::Kind& kind) {
 
 RecordedWorld::RecordedWorld(const std::vector<Event>& records) {
   for (const Event& event : records) {
+    if (event.at < kClockWasSet || event.at > kFarFuture) continue;
     if (begin_ == WallTime{}) begin_ = event.at;
     end_ = std::max(end_, event.at);
     read(event);
   }
   for (auto& [name, container] : containers_) {
+    std::stable_sort(container.changes.begin(), container.changes.end(),
+                     [](const Change& a, const Change& b) { return a.at < b.at; });
     bool signalled = false;
     for (Change& change : container.changes) {
       if (change.kind == Change::Kind::started) signalled = false;
@@ -86,7 +101,7 @@ RecordedWorld::RecordedWorld(const std::vector<Event>& records) {
 
 void RecordedWorld::read(const Event& event) {
   if (event.kind == EventKind::result) return read_result(event);
-  if (event.kind == EventKind::fact) return read_command(event);
+  if (event.kind == EventKind::fact) return read_fact(event);
   std::vector<Change>& changes = containers_[event.name].changes;
   const auto add = [&](Change::Kind kind, const std::string& code) {
     Change change;
@@ -98,6 +113,9 @@ void RecordedWorld::read(const Event& event) {
   };
   if (event.kind == EventKind::decision) {
     if (event.action == "captured") add(Change::Kind::captured, "");
+    if (const std::string& drawn = event.attribute("drawn"); !drawn.empty()) {
+      containers_[event.name].jitter.push_back(std::strtod(drawn.c_str(), nullptr));
+    }
     return;
   }
   if (event.action == "start") add(Change::Kind::started, "");
@@ -120,7 +138,7 @@ void RecordedWorld::read_result(const Event& event) {
   Container& container = containers_[event.name];
   Check& check = container.checks[event.attribute("check")];
   Result result;
-  result.took = Duration(number_of(event.attribute("took")));
+  result.took = length_of(number_of(event.attribute("took")));
   result.started = event.at - result.took;
   result.outcome = event.attribute("outcome");
   result.reason = event.attribute("reason");
@@ -129,12 +147,14 @@ void RecordedWorld::read_result(const Event& event) {
   result.pressure = event.attribute("pressure");
   result.traced = !event.attribute("traced").empty();
   // The successes before it that nobody wrote down one by one lie evenly in between.
-  const std::int64_t passes = std::min<std::int64_t>(number_of(event.attribute("passes")), 100'000);
+  const std::int64_t passes =
+      std::min({number_of(event.attribute("passes")), kPassesMax, kAllPassesMax - passes_});
   if (passes > 0 && !check.results.empty()) {
     const Result& before = check.results.back();
     const WallTime from = before.started + before.took;
     const Duration step = (result.started - from) / (passes + 1);
-    const Duration each = Duration(number_of(event.attribute("passes_took"))) / passes;
+    const Duration each = length_of(number_of(event.attribute("passes_took"))) / passes;
+    passes_ += passes;
     for (std::int64_t i = 1; i <= passes && step > Duration{0}; ++i) {
       Result pass;
       pass.started = from + step * i;
@@ -146,16 +166,45 @@ void RecordedWorld::read_result(const Event& event) {
   check.results.push_back(std::move(result));
 }
 
+void RecordedWorld::read_fact(const Event& event) {
+  if (event.action == "command") return read_command(event);
+  if (event.action == "configure") return read_configure(event);
+  if (event.action != "shutdown") return;
+  Order order;
+  order.at = event.at;
+  order.what = Order::What::shutdown;
+  orders_.push_back(std::move(order));
+}
+
+void RecordedWorld::read_configure(const Event& event) {
+  const std::string& name = event.attribute("config");
+  const std::string& first = event.attribute("first");  // not there: repeated in a new file
+  const bool changed = name != config_;
+  config_ = name;
+  if (!std::exchange(configured_, true)) {
+    first_config_ = name;
+    return;
+  }
+  if (first.empty() || (first == "no" && !changed)) return;
+  Order order;
+  order.at = event.at;
+  order.what = first == "yes" ? Order::What::agent : Order::What::configure;
+  order.name = name;
+  orders_.push_back(std::move(order));
+}
+
 void RecordedWorld::read_command(const Event& event) {
   Order order;
   order.at = event.at;
   order.name = event.name;
-  if (event.action != "command" || !kind_of(event.attribute("kind"), order.command.kind)) return;
+  if (!kind_of(event.attribute("kind"), order.command.kind)) return;
   order.command.signal = static_cast<int>(number_of(event.attribute("signal")));
   order.command.check = event.attribute("check");
   order.command.reason = event.attribute("why");
-  if (const auto grace = parse_duration(event.attribute("grace"))) order.command.grace = *grace;
-  if (const auto length = parse_duration(event.attribute("for"))) order.command.hold_for = *length;
+  if (const auto grace = parse_duration(event.attribute("grace")))
+    order.command.grace = std::min(*grace, kLongest);
+  if (const auto length = parse_duration(event.attribute("for")))
+    order.command.hold_for = std::min(*length, kLongest);
   orders_.push_back(std::move(order));
 }
 
@@ -163,13 +212,17 @@ const RecordedWorld::Change* RecordedWorld::find(const std::string& name, Change
                                                  WallTime at, Duration span) const {
   const auto container = containers_.find(name);
   if (container == containers_.end()) return nullptr;
+  const std::vector<Change>& changes = container->second.changes;
   const Change* before = nullptr;
-  for (const Change& change : container->second.changes) {
-    if (change.kind != kind || change.at < at - kAhead || change.at > at + span) continue;
+  for (auto change = std::lower_bound(
+           changes.begin(), changes.end(), at - kAhead,
+           [](const Change& each, WallTime earliest) { return each.at < earliest; });
+       change != changes.end() && change->at <= at + span; ++change) {
+    if (change->kind != kind) continue;
     // What ended by itself answers no order.
-    if (kind == Change::Kind::ended && !change.asked) continue;
-    if (change.at >= at - kSlack) return &change;
-    before = &change;
+    if (kind == Change::Kind::ended && !change->asked) continue;
+    if (change->at >= at - kSlack) return &*change;
+    before = &*change;
   }
   return before;
 }
@@ -287,14 +340,25 @@ Simulation::CaptureTime RecordedWorld::capture_time() {
   };
 }
 
-void RecordedWorld::plan(Simulation& simulation) {
-  simulation_ = &simulation;
-  const auto id_of = [&simulation](const std::string& name) {
-    for (const ContainerStatus* container : simulation.supervisor().containers()) {
-      if (container->name == name) return container->id;
-    }
-    return std::string();
+std::function<double(const std::string& name)> RecordedWorld::jitter() {
+  return [this](const std::string& name) {
+    std::deque<double>& drawn = containers_[name].jitter;
+    if (drawn.empty()) return 0.5;  // of a restart that never was
+    const double share = drawn.front();
+    drawn.pop_front();
+    return share;
   };
+}
+
+std::string RecordedWorld::id_of(const std::string& name) const {
+  for (const ContainerStatus* container : simulation_->supervisor().containers()) {
+    if (container->name == name) return container->id;
+  }
+  return {};
+}
+
+void RecordedWorld::plan(Simulation& simulation, const FindConfig& config) {
+  simulation_ = &simulation;
   for (const auto& [name, container] : containers_) {
     for (const Change& change : container.changes) {
       if (change.kind != Change::Kind::ended || change.asked) continue;
@@ -302,18 +366,27 @@ void RecordedWorld::plan(Simulation& simulation) {
       end.code = change.code;
       end.signal = change.code > 128 ? change.code - 128 : 0;
       end.oom = change.oom;
-      simulation.plan(change.at, [&simulation, id_of, name = name, end] {
-        simulation.engine().end_now(id_of(name), end);
-      });
+      simulation.plan(
+          change.at, [this, name = name, end] { simulation_->engine().end_now(id_of(name), end); });
     }
   }
   for (const Order& order : orders_) {
-    simulation.plan(order.at, [&simulation, id_of, order] {
-      Command command = order.command;
-      command.container = id_of(order.name);
-      simulation.give(command);
-    });
+    simulation.plan(order.at, [this, order, config] { do_order(order, config); });
   }
+}
+
+void RecordedWorld::do_order(const Order& order, const FindConfig& config) {
+  if (order.what == Order::What::command) {
+    Command command = order.command;
+    command.container = id_of(order.name);
+    return simulation_->give(command);
+  }
+  if (order.what == Order::What::shutdown) return simulation_->give(Shutdown{});
+  std::shared_ptr<const ProjectSpec> project = config ? config(order.name) : nullptr;
+  if (order.what == Order::What::agent) {
+    return simulation_->restart_agent(project ? project : simulation_->supervisor().project());
+  }
+  if (project) simulation_->give(Configure{std::move(project)});
 }
 
 }  // namespace keepwell

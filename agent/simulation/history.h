@@ -23,9 +23,18 @@ class RecordedWorld {
 
   VirtualEngine::World world();
   Simulation::CaptureTime capture_time();
+  // The shares of restart.jitter that were drawn.
+  std::function<double(const std::string& name)> jitter();
 
-  // Plans what came from outside: exits that nobody asked for, and commands.
-  void plan(Simulation& simulation);
+  // The name of the configuration that was in force at the beginning; empty: no record says.
+  const std::string& first_config() const { return first_config_; }
+
+  // Plans what came from outside: exits that nobody asked for, commands, ends and starts of
+  // keepwell itself, and other configurations, which CONFIG finds by their names. Where CONFIG is
+  // empty, or finds none, the one at the beginning stays in force. REQUIRES: SIMULATION has not run
+  // yet.
+  using FindConfig = std::function<std::shared_ptr<const ProjectSpec>(const std::string& name)>;
+  void plan(Simulation& simulation, const FindConfig& config);
 
   WallTime begin() const { return begin_; }
   WallTime end() const { return end_; }
@@ -57,26 +66,36 @@ class RecordedWorld {
   struct Container {
     std::map<std::string, Check> checks;
     std::vector<Change> changes;  // by time
-    WallTime last_result{};       // of reading
+    std::deque<double> jitter;    // drawn, in order
   };
   struct Order {
+    enum class What { command, configure, agent, shutdown };
     WallTime at{};
-    std::string name;  // container
-    Command command;
+    What what = What::command;
+    std::string name;  // of a container; configure and agent: of the configuration
+    Command command{};
   };
   void read(const Event& event);
   void read_result(const Event& event);
+  void read_fact(const Event& event);
   void read_command(const Event& event);
+  void read_configure(const Event& event);
+  void do_order(const Order& order, const FindConfig& config);
   // The change of KIND of NAME that answers an order given at AT: the first one from then on and
   // up to SPAN later, else the last one shortly before.
   const Change* find(const std::string& name, Change::Kind kind, WallTime at, Duration span) const;
   VirtualEngine::ProbeFate probe(const VirtualEngine::Probe& probe,
                                  const VirtualEngine::Host& host);
   const Result* match(Check& check, const CheckSpec& spec, WallTime now);
+  std::string id_of(const std::string& name) const;
   WallTime wall_now() const { return simulation_ == nullptr ? begin_ : simulation_->now().wall; }
 
   std::map<std::string, Container> containers_;  // by name
   std::vector<Order> orders_;
+  std::string first_config_;
+  std::string config_;  // in force, when reading and then when playing
+  bool configured_ = false;
+  std::int64_t passes_ = 0;  // that were put back
   WallTime begin_{};
   WallTime end_{};
   Simulation* simulation_ = nullptr;

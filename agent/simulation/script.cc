@@ -9,6 +9,17 @@
 namespace keepwell {
 namespace {
 
+// Long enough for anybody, and short enough to be added to a time.
+constexpr Duration kTimeMax = std::chrono::hours(24 * 366);
+
+Result<Duration> read_time(const std::string& text) {
+  Result<Duration> time = parse_duration(text);
+  if (time && *time > kTimeMax) {
+    return fail(Errc::invalid, "\"" + text + "\" is too long; write at most 8784h");
+  }
+  return time;
+}
+
 using std::chrono::milliseconds;
 using Virtual = VirtualEngine;
 
@@ -62,9 +73,9 @@ std::string check_words(const std::vector<std::string>& words, bool host) {
   if (what == "start-fails")
     return has(1, 1) && number_in(words[1], number) ? "" : "write start-fails CODE";
   if (what == "stop-takes")
-    return has(1, 1) && parse_duration(words[1]) ? "" : "write stop-takes DURATION";
+    return has(1, 1) && read_time(words[1]) ? "" : "write stop-takes DURATION";
   if (what == "hold")
-    return words.size() >= 2 && parse_duration(words[1]) ? "" : "write hold DURATION [REASON]";
+    return words.size() >= 2 && read_time(words[1]) ? "" : "write hold DURATION [REASON]";
   if (what == "debugger")
     return has(1, 1) && (words[1] == "on" || words[1] == "off") ? "" : "write debugger on or off";
   return "\"" + what + "\" is not known";
@@ -92,7 +103,7 @@ Result<std::vector<ScriptLine>> parse_script(std::string_view text, const Projec
     std::string name;
     if (!(in >> at)) continue;
     if (at == "at" && !(in >> at)) return bad(number, "it has no time");
-    const Result<Duration> time = parse_duration(at);
+    const Result<Duration> time = read_time(at);
     if (!time) return bad(number, time.error().text);
     line.at = *time;
     if (!(in >> name)) return bad(number, "it says nothing; write TIME SERVICE WHAT");
@@ -205,7 +216,7 @@ void ScriptedWorld::set(const ScriptLine& line) {
   if (what == "ignores-stop") service.ignores_stop = true;
   if (what == "stop-takes") {
     service.ignores_stop = false;
-    service.stop_takes = *parse_duration(line.words[1]);
+    service.stop_takes = *read_time(line.words[1]);
   }
   if (what == "debugger") service.debugger = line.words[1] == "on";
 }
@@ -237,7 +248,7 @@ void ScriptedWorld::act(Simulation& simulation, const ScriptLine& line) {
       command.kind = kind;
       command.container = id;
       if (kind == Command::Kind::hold) {
-        command.hold_for = *parse_duration(line.words[1]);
+        command.hold_for = *read_time(line.words[1]);
         for (std::size_t i = 2; i < line.words.size(); ++i) {
           command.reason += (i > 2 ? " " : "") + line.words[i];
         }

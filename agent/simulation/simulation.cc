@@ -48,14 +48,29 @@ bool is_decision(const Event& event) {
 Simulation::Simulation(Options options)
     : options_(std::move(options)),
       now_{.mono = kBegin, .wall = options_.begin},
-      engine_(options_.world,
-              [this](const std::string& text) {
-                if (violation_.empty()) violation_ = text;
-              }),
-      supervisor_(1) {
+      engine_(options_.world, [this](const std::string& text) {
+        if (violation_.empty()) violation_ = text;
+      }) {
   engine_.set_now(now_);
-  supervisor_.tell_probes(false);
+  begin_agent();
   give(Configure{options_.project});
+}
+
+void Simulation::begin_agent() {
+  supervisor_ = std::make_unique<Supervisor>(++agents_);
+  supervisor_->tell_probes(false);
+  if (options_.jitter) supervisor_->draw_jitter_with(options_.jitter);
+}
+
+void Simulation::restart_agent(std::shared_ptr<const ProjectSpec> project) {
+  std::vector<ContainerStatus> stored;
+  for (const ContainerStatus* each : supervisor_->containers()) stored.push_back(*each);
+  engine_.agent_died();
+  begin_agent();
+  std::vector<Action> actions;
+  supervisor_->restore(std::move(stored), {}, now_, actions);
+  perform(actions);
+  give(Configure{std::move(project)});
 }
 
 void Simulation::plan(WallTime at, std::function<void()> what) {
@@ -79,7 +94,7 @@ void Simulation::pass_to(Instant at) {
 // One thing that happens; false: nothing does up to END.
 bool Simulation::step(Instant end) {
   std::optional<Instant> next = engine_.next();
-  const auto deadline = supervisor_.next_deadline();
+  const auto deadline = supervisor_->next_deadline();
   if (deadline && (!next || *deadline < *next)) next = deadline;
   if (!planned_.empty() && (!next || planned_.begin()->first < *next)) {
     next = planned_.begin()->first;
@@ -100,7 +115,16 @@ bool Simulation::step(Instant end) {
 
 void Simulation::give(const Input& input) {
   std::vector<Action> actions;
-  supervisor_.handle(input, now_, actions);
+  supervisor_->handle(input, now_, actions);
+  perform(actions);
+  if (const auto* event = std::get_if<EngineEvent>(&input)) {
+    if (const auto* exited = std::get_if<ContainerExited>(event)) {
+      engine_.acknowledge(exited->container);
+    }
+  }
+}
+
+void Simulation::perform(const std::vector<Action>& actions) {
   for (const Action& action : actions) {
     if (give_order(engine_, action)) continue;
     if (const auto* emit = std::get_if<Emit>(&action)) options_.on_event(emit->event);
@@ -111,11 +135,6 @@ void Simulation::give(const Input& input) {
     planned_.emplace(now_.mono + takes, [this, order = *capture] {
       give(Captured{order.container.id, order.incident, "evidence would be saved here"});
     });
-  }
-  if (const auto* event = std::get_if<EngineEvent>(&input)) {
-    if (const auto* exited = std::get_if<ContainerExited>(event)) {
-      engine_.acknowledge(exited->container);
-    }
   }
 }
 

@@ -31,6 +31,7 @@ class Simulation {
     VirtualEngine::World world;
     WallTime begin{};
     CaptureTime capture_time;
+    std::function<double(const std::string& name)> jitter{};  // empty: from the seed
     // Gets events, results and decisions in their order (not those of single probes' execs).
     std::function<void(const Event&)> on_event;
   };
@@ -47,7 +48,9 @@ class Simulation {
   // For what was planned: inputs, and the world's side.
   void give(const Input& input);
   VirtualEngine& engine() { return engine_; }
-  const Supervisor& supervisor() const { return supervisor_; }
+  // The agent died and comes back with what it had stored; it finds PROJECT accepted.
+  void restart_agent(std::shared_ptr<const ProjectSpec> project);
+  const Supervisor& supervisor() const { return *supervisor_; }
   Now now() const { return now_; }
 
   // What an engine must never be asked for; empty: all was well.
@@ -56,12 +59,15 @@ class Simulation {
  private:
   void pass_to(Instant at);
   bool step(Instant end);
+  void begin_agent();
+  void perform(const std::vector<Action>& actions);
 
   Options options_;
   Now now_;
   std::string violation_;
   VirtualEngine engine_;
-  Supervisor supervisor_;
+  std::unique_ptr<Supervisor> supervisor_;
+  std::uint64_t agents_ = 0;
   std::multimap<Instant, std::function<void()>> planned_;
 };
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Guards, holds, evidence and the agent's own account of it, with real processes and containers."""
 
+import http.server
 import json
 import os
 import pathlib
@@ -8,6 +9,7 @@ import re
 import signal
 import socket
 import subprocess
+import threading
 import time
 import unittest
 from datetime import datetime
@@ -26,9 +28,11 @@ def why(kw, name, *args):
 class Flagged(unittest.TestCase):
     """A service `web` that is healthy while a file of the test's exists."""
 
-    def start(self, keepwell=None, top=None, command="exec sleep 1000", **more):
+    def start(self, keepwell=None, top=None, command="exec sleep 1000", prepare=None, **more):
         kw = e2e.Keepwell(start=False)
         self.addCleanup(kw.close)
+        if prepare:
+            prepare(kw)
         self.flag = kw.dir / "ok"
         self.flag.touch()
         kw.write({"x-keepwell": top or {}, "services": {"web": e2e.process(
@@ -115,6 +119,56 @@ class Why(Flagged):
         self.assertEqual(files, ["journal.log", "journal.log.1"])
         for name in files:
             self.assertLessEqual((kw.data_dir / "journal" / name).stat().st_size, 64 << 10)
+
+
+class Incident(Flagged):
+    """One id from the first failure to the last hook."""
+
+    def test_hooks_and_webhooks_are_told_which(self):
+        received = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *args):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        kw = e2e.Keepwell(start=False)
+        self.addCleanup(kw.close)
+        flag, told = kw.dir / "ok", kw.dir / "told"
+        flag.touch()
+        hook = kw.dir / "hook"
+        hook.write_text(f"#!/bin/sh\nls {kw.data_dir}/incidents/*/ >{told}.files; cat >{told}.json; echo $KEEPWELL_INCIDENT >{told}\n")
+        hook.chmod(0o755)
+        kw.write({"services": {"web": e2e.process("exec sleep 1000", healthcheck=check(
+            flag, **{"x-keepwell": {"on_unhealthy": ["capture", {"hook": {"command": [str(hook)]}},
+                                                     {"webhook": f"http://127.0.0.1:{server.server_address[1]}/"}]}}))}})
+        kw.start()
+        kw.wait_health("web", "healthy")
+        pid = kw.pid("web")
+        flag.unlink()
+        incident = e2e.wait_until("the hook has run", lambda: told.exists() and told.read_text().strip())
+        e2e.wait_until("the webhook has come", lambda: received)
+        self.assertRegex(incident, "^[0-9a-f]{12}$")
+        self.assertEqual(received[0]["incident"], incident)
+        self.assertEqual(json.loads(pathlib.Path(f"{told}.json").read_text())["incident"], incident)
+        # What stands behind `capture` came after it, and without a word nothing is restarted.
+        self.assertIn("incident.json", pathlib.Path(f"{told}.files").read_text())
+        self.assertEqual(kw.pid("web"), pid)
+        self.assertEqual(kw.inspect("web")["Keepwell"]["Incident"], incident)
+        self.assertIn(incident, [json.loads(line)["Id"] for line in kw.ok("incidents", "--format", "json").splitlines()])
+        chain = why(kw, "web", "--all")[-1]
+        self.assertEqual((chain["incident"], chain["restarted"]), (incident, False))
+        flag.touch()
+        kw.wait_health("web", "healthy")
+        self.assertEqual(why(kw, "web", "--all")[-1]["outcome"], "recovered by itself")
 
 
 class Holds(Flagged):
@@ -273,8 +327,9 @@ class Budget(unittest.TestCase):
 
 
 class Evidence(Flagged):
-    def fall_ill(self, kw, restarts=1):
-        self.flag.unlink()
+    def fall_ill(self, kw, restarts=1, unlink=True):
+        if unlink:
+            self.flag.unlink()
         e2e.wait_until("it is restarted", lambda: kw.inspect("web")["RestartCount"] >= restarts, 30)
         self.flag.touch()
         kw.wait_health("web", "healthy", 30)
@@ -304,8 +359,16 @@ class Evidence(Flagged):
         self.assertEqual(kw.run("incidents", "show", "ffffffffffff").code, 1)
 
     def test_a_command_that_hangs_puts_the_restart_off_no_longer_than_the_deadline(self):
-        kw = self.start(keepwell={"capture": {"timeout": "1s", "command": ["sh", "-c", "trap '' TERM; while :; do sleep 1; done"]}})
-        self.fall_ill(kw)
+        marker = f"kw-hangs-{os.getpid()}"
+        kw = self.start(keepwell={"capture": {"timeout": "1s", "command": ["sh", "-c", "trap '' TERM; while :; do sleep 1; done", marker]}})
+
+        def hanging():
+            found = subprocess.run(["pgrep", "-f", marker], capture_output=True, text=True, check=False).stdout.split()
+            return [pid for pid in found if e2e.start_ticks(int(pid)) is not None]
+        self.flag.unlink()
+        e2e.wait_until("its command hangs", hanging)
+        self.fall_ill(kw, unlink=False)
+        self.assertEqual(hanging(), [])
         self.assertIn("capture.timeout", json.loads(self.files(kw)["incident.json"])["problems"][0])
         self.assertEqual(kw.metrics()["keepwell_capture_failures_total"], 1)
         chain = why(kw, "web")[-1]
@@ -331,6 +394,22 @@ class Evidence(Flagged):
         self.assertEqual(kw.metrics()["keepwell_capture_failures_total"], 1)
         chain = why(kw, "web")[-1]
         self.assertTrue(any("cannot" in step["text"] for step in chain["steps"] if step["text"].startswith("evidence")), chain)
+
+    def test_a_full_disk_costs_evidence_and_nothing_else(self):
+        if os.geteuid() != 0:
+            raise unittest.SkipTest("mounts need root")
+
+        def prepare(kw):  # a small disk that only keepwell sees
+            place = kw.data_dir / "incidents"
+            kw.wrap = ["unshare", "-m", "--propagation", "private", "sh", "-c",
+                       f'mkdir -p {place} && mount -t tmpfs -o size=32k,mode=700 kw-test {place} && exec "$@"', "sh"]
+        kw = self.start(keepwell={"capture": {"command": ["sh", "-c", "yes | head -c 200000"]}}, prepare=prepare)
+        for i in range(3):
+            self.fall_ill(kw, i + 1)
+        self.assertEqual(kw.metrics()["keepwell_capture_failures_total"], 3)
+        for chain in why(kw, "web", "--last", "10"):
+            self.assertEqual((chain["outcome"], chain["complete"]), ("restarted: unhealthy", True), chain)
+            self.assertTrue(any("No space left" in step["text"] for step in chain["steps"]), chain)
 
     def test_in_a_container(self):
         e2e.need_containers()

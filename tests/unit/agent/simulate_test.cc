@@ -55,7 +55,8 @@ Played play(std::shared_ptr<const ProjectSpec> with, const std::string& script, 
   return played;
 }
 
-Played replay(std::shared_ptr<const ProjectSpec> with, const std::string& journal) {
+Played replay(std::shared_ptr<const ProjectSpec> with, const std::string& journal,
+              const RecordedWorld::FindConfig& config = {}) {
   Played played;
   const JournalScan scan = scan_journal(journal);
   RecordedWorld world(scan.events);
@@ -64,11 +65,31 @@ Played replay(std::shared_ptr<const ProjectSpec> with, const std::string& journa
                          .world = world.world(),
                          .begin = world.begin(),
                          .capture_time = world.capture_time(),
+                         .jitter = world.jitter(),
                          .on_event = [&](const Event& event) { note(played, timeline, event); }});
-  world.plan(simulation);
+  world.plan(simulation, config);
   simulation.run_until(world.end());
   CHECK(simulation.violation().empty());
   return played;
+}
+
+// When services were started, to the millisecond.
+std::string starts(const Played& played) {
+  std::string text;
+  for (const Event& event : played.events) {
+    if (event.kind != EventKind::event || event.action != "start") continue;
+    text += event.name + " " + std::to_string((event.at - kBegin) / milliseconds(1)) + ", ";
+  }
+  return text;
+}
+
+void check_same(const Played& first, const Played& again) {
+  const Comparison comparison = compare_decisions(first.events, again.events);
+  CHECK(comparison.recorded == comparison.simulated);
+  for (const std::string& difference : comparison.differences) {
+    INFO(difference);
+    CHECK(false);
+  }
 }
 
 std::string said(const char* script) {
@@ -88,6 +109,7 @@ TEST_CASE("script: what is wrong is told by its line") {
   CHECK(said("10s web exits").find("exits CODE") != std::string::npos);
   CHECK(said("10s host pressure cpu 140%").find("write host") != std::string::npos);
   CHECK(said("10s").find("says nothing") != std::string::npos);
+  CHECK(said("100000h web fails").find("too long") != std::string::npos);
 }
 
 TEST_CASE("simulate: the same input gives the same bytes") {
@@ -145,13 +167,82 @@ TEST_CASE("simulate: a journal replayed takes the same decisions") {
 )";
   const Played first = play(with, script, minutes(5));
   const Played again = replay(with, first.journal);
-  const Comparison comparison = compare_decisions(first.events, again.events);
-  CHECK(comparison.recorded > 5);
-  CHECK(comparison.recorded == comparison.simulated);
-  for (const std::string& difference : comparison.differences) {
-    INFO(difference);
-    CHECK(false);
-  }
+  CHECK(compare_decisions(first.events, again.events).recorded > 5);
+  check_same(first, again);
+}
+
+TEST_CASE("simulate: a replay draws the jitter that was drawn") {
+  ServiceSpec service = checked_service("web", RestartPolicy::always, 1);
+  service.restart.delay = seconds(20);
+  service.restart.jitter = 1;
+  const auto with = project({service});
+  const Played first = play(
+      with, "10s web exits 1\n100s web exits 1\n200s web exits 1\n300s web exits 1", minutes(8));
+  const Played again = replay(with, first.journal);
+  CHECK(first.end[0].starts_total == 5);
+  CHECK(starts(first) == starts(again));
+  check_same(first, again);
+}
+
+TEST_CASE("simulate: a replay reloads what was reloaded, and lives through the agent's death") {
+  ServiceSpec web = checked_service("web", RestartPolicy::always, 3);
+  const auto before = project({web});
+  web.checks[0].retries = 1;
+  web.restart.policy = RestartPolicy::no;
+  web.checks[0].on_unhealthy = OnUnhealthy::restart;
+  ServiceSpec db = checked_service("db", RestartPolicy::always, 2);
+  const auto after = project({web, db});
+  const RecordedWorld::FindConfig config = [&](const std::string& name) {
+    return name == "b" ? after : name == "a" ? before : nullptr;
+  };
+
+  Played first;
+  const Timeline timeline({.begin = kBegin});
+  ScriptedWorld world;
+  std::string names = "abbb";
+  Simulation simulation({.project = before,
+                         .world = world.world(),
+                         .begin = kBegin,
+                         .capture_time = [](const Capture&, Now) { return milliseconds(50); },
+                         .on_event =
+                             [&](Event event) {
+                               if (event.action == "configure") {
+                                 event.attributes.emplace_back("config", names.substr(0, 1));
+                                 names.erase(0, 1);
+                               }
+                               note(first, timeline, event);
+                             }});
+  const auto lines = parse_script(
+      "10s web fails\n16s web passes\n70s web fails\n75s web passes\n100s db fails\n"
+      "110s db passes\n130s web exits 1\n150s db exits 1\n190s web fails\n195s web passes",
+      *after);
+  REQUIRE(lines);
+  world.plan(simulation, *lines, kBegin);
+  simulation.plan(kBegin + seconds(40), [&] { simulation.give(Configure{after}); });
+  simulation.plan(kBegin + seconds(103), [&] { simulation.restart_agent(after); });
+  simulation.plan(kBegin + seconds(160), [&] { simulation.give(Shutdown{}); });
+  simulation.plan(kBegin + seconds(170), [&] { simulation.restart_agent(after); });
+  simulation.run_until(kBegin + minutes(4));
+  CHECK(simulation.violation().empty());
+  CHECK(compare_decisions(first.events, {}).recorded >= 5);
+
+  const Played again = replay(before, first.journal, config);
+  check_same(first, again);
+  // With one file for all of it, one sees what that file would have done.
+  const Played other = replay(before, first.journal);
+  CHECK_FALSE(compare_decisions(first.events, other.events).differences.empty());
+}
+
+TEST_CASE("simulate: records of a newer version are left out") {
+  const auto with = project({checked_service("web", RestartPolicy::always, 2)});
+  const Played first = play(with, "5s web fails\n20s web passes", minutes(1));
+  std::string journal = first.journal;
+  const std::size_t middle = journal.find('\n', journal.size() / 2) + 1;
+  journal.insert(middle, R"({"v":2,"seq":"another kind","what":{"nested":[1]}})"
+                         "\n");
+  CHECK(scan_journal(journal).newer == 1);
+  CHECK(scan_journal(journal).torn == 0);
+  check_same(first, replay(with, journal));
 }
 
 TEST_CASE("simulate: a torn journal is replayed as far as it goes") {

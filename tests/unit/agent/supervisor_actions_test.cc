@@ -26,6 +26,13 @@ ActionSpec webhook_named(const std::string& name, bool first = true) {
   return action;
 }
 
+ActionSpec evidence() {
+  ActionSpec action;
+  action.kind = ActionKind::capture;
+  action.name = "capture";
+  return action;
+}
+
 ServiceSpec acting_service(std::vector<ActionSpec> actions, OnUnhealthy word) {
   ServiceSpec web = checked_service("web", RestartPolicy::no);
   web.checks[0].on_unhealthy = word;
@@ -48,6 +55,7 @@ std::string set_off(const Bench& bench) {
   for (const Action& action : bench.actions) {
     if (const auto* hook = std::get_if<RunHook>(&action)) add("hook " + hook->order.name);
     if (const auto* web = std::get_if<SendWebhook>(&action)) add("webhook " + web->action->name);
+    if (std::holds_alternative<Capture>(action)) add("capture");
     if (std::holds_alternative<SignalContainer>(action)) add("signal");
   }
   return text;
@@ -69,6 +77,12 @@ TEST_CASE("actions are done in order, and the word waits for the hooks before it
   const std::string input = bench.first<RunHook>()->order.input;
   CHECK_THAT(input, ContainsSubstring("\"service\":\"web\""));
   CHECK_THAT(input, ContainsSubstring("\"check\":\"healthcheck\""));
+  const std::string incident = bench.container("web").incident;
+  CHECK(incident.size() == 12);
+  CHECK_THAT(input, ContainsSubstring("\"incident\":\"" + incident + "\""));
+  CHECK(bench.first<RunHook>()->order.env.back() ==
+        std::pair<std::string, std::string>("KEEPWELL_INCIDENT", incident));
+  CHECK_THAT(bench.first<SendWebhook>()->body, ContainsSubstring(incident));
   bench.probe(1);  // nothing is begun twice
   CHECK(set_off(bench).empty());
   hook_ended(bench, b, "it exited with 1");
@@ -91,6 +105,48 @@ TEST_CASE("a check that passes while its hook runs is not acted on") {
   CHECK(bench.container("web").state == ServiceState::running);
   bench.probe(1);  // unhealthy a second time
   CHECK(set_off(bench) == "hook a");
+}
+
+TEST_CASE("capture in a list is waited for, and the restart does not save it again") {
+  for (const bool answered : {true, false}) {
+    ServiceSpec web = acting_service({evidence(), hook_named("a")}, OnUnhealthy::restart);
+    web.capture.on = true;
+    Bench bench({web});
+    bench.configure();
+    bench.started("web");
+    bench.probe(1);
+    CHECK(set_off(bench) == "capture");
+    const std::string incident = bench.container("web").incident;
+    CHECK(bench.first<Capture>()->incident == incident);
+    bench.probe(1);
+    CHECK(set_off(bench).empty());
+    if (answered) {
+      bench.give(Captured{bench.container("web").id, "000000000000", "of another incident"});
+      CHECK(set_off(bench).empty());
+      bench.give(Captured{bench.container("web").id, incident, "9 files"});
+    } else {
+      bench.wait(web.capture.timeout + seconds(1));
+    }
+    REQUIRE(set_off(bench) == "hook a");
+    hook_ended(bench, bench.first<RunHook>()->order.id);
+    CHECK(set_off(bench) == "signal");
+    bench.give(Captured{bench.container("web").id, incident, "late, or twice"});
+    CHECK(set_off(bench).empty());
+  }
+}
+
+TEST_CASE("capture alone saves evidence of each time that it became unhealthy") {
+  Acting bench({evidence()}, OnUnhealthy::none);
+  for (int i = 0; i < 2; ++i) {
+    bench.probe(1);
+    CHECK(set_off(bench) == "capture");
+    bench.give(Captured{bench.container("web").id, bench.container("web").incident, "9 files"});
+    CHECK(set_off(bench).empty());
+    bench.probe(1);
+    CHECK(set_off(bench).empty());
+    CHECK(bench.container("web").state == ServiceState::running);
+    bench.probe(0);
+  }
 }
 
 TEST_CASE("without a word the actions are done once, until it has been healthy again") {

@@ -14,6 +14,7 @@ struct Bench {
   Instant now{1s};
   Duration cost = 1ms;  // of one measurement
   std::vector<std::string> measured;
+  int looked = 0;
 
   explicit Bench(std::size_t count) {
     for (std::size_t i = 0; i < count; ++i) {
@@ -26,6 +27,7 @@ struct Bench {
   }
   void refresh() {
     measured.clear();
+    looked = 0;
     std::vector<const ContainerStatus*> all;
     for (const ContainerStatus& one : containers) all.push_back(&one);
     cache.refresh(
@@ -37,7 +39,7 @@ struct Bench {
           usage.processes = measured.size();
           return usage;
         },
-        [this] { return now; });
+        [this](const ContainerStatus&) { ++looked; }, [this] { return now; });
   }
 };
 
@@ -47,6 +49,7 @@ TEST_CASE("a scrape measures what fits into its budget, the next goes on behind 
   Bench bench(50);
   bench.refresh();
   CHECK(bench.measured.size() == 20);
+  CHECK(bench.looked == 20);
   CHECK(bench.cache.find(bench.containers[0]) != nullptr);
   CHECK(bench.cache.find(bench.containers[20]) == nullptr);
   bench.refresh();
@@ -69,5 +72,6 @@ TEST_CASE("what was measured of an earlier run, or of a container that is gone, 
   bench.containers[0].pid = 0;
   bench.refresh();
   CHECK(bench.measured.empty());
+  CHECK(bench.looked == 1);
   CHECK(bench.cache.find(gone) == nullptr);
 }

@@ -99,9 +99,9 @@ bool harmless(const std::string& link, const char* target) {
 bool own_passwd(const std::string& link, const char* target) {
   struct stat open_one {
   }, ours{};
-  return strcmp(target, "/etc/passwd") == 0 && stat(link.c_str(), &open_one) == 0 &&
-         stat(target, &ours) == 0 && open_one.st_dev == ours.st_dev &&
-         open_one.st_ino == ours.st_ino;
+  if (strcmp(target, "/etc/passwd") != 0 || stat(target, &ours) != 0) return false;
+  if (stat(link.c_str(), &open_one) != 0) return true;  // closed since its name was read
+  return open_one.st_dev == ours.st_dev && open_one.st_ino == ours.st_ino;
 }
 
 bool own_mapping(const char* name) {
