@@ -91,7 +91,6 @@ class Why(Flagged):
         self.assertEqual(after[:len(before)], before)
         journal = kw.data_dir / "journal/journal.log"
         self.assertTrue(journal.exists())
-        self.assertFalse((kw.run_dir / "state/events.log").exists())
 
     def test_a_torn_journal_is_read_around_and_counted(self):
         kw = self.start()
@@ -115,7 +114,7 @@ class Why(Flagged):
         for _ in range(40):
             for _ in range(10):
                 kw.api("POST", "/keepwell/containers/web/hold?for=1h&reason=" + "x" * 900)
-        files = sorted(p.name for p in (kw.data_dir / "journal").iterdir())
+        files = sorted(p.name for p in (kw.data_dir / "journal").iterdir() if not p.name.startswith("config-"))
         self.assertEqual(files, ["journal.log", "journal.log.1"])
         for name in files:
             self.assertLessEqual((kw.data_dir / "journal" / name).stat().st_size, 64 << 10)
@@ -260,13 +259,16 @@ class Pressure(unittest.TestCase):
             if restarts:
                 e2e.wait_until("it is restarted", lambda: kw.inspect("web")["RestartCount"] > 0, 40)
             else:
-                held = 'keepwell_probe_held_total{service="web",check="healthcheck"}'
-                e2e.wait_until("timeouts are held", lambda: kw.metrics()[held] >= 5, 40)
+                # A burner may let one through: what counts is that two in a row, which would have been a restart, were held.
+                def held():
+                    metrics = kw.metrics()
+                    return (metrics['keepwell_probe_held_total{service="web",check="healthcheck"}'] >= 5
+                            and metrics['keepwell_service_restarts_suppressed_total{service="web",reason="pressure"}'] >= 1
+                            and metrics['keepwell_guard_active{guard="pressure"}'] == 1
+                            and metrics['keepwell_check_status{service="web",check="healthcheck",status="held"}'] == 1)
+                e2e.wait_until("timeouts are held", held, 60)
                 self.assertEqual(kw.inspect("web")["RestartCount"], 0)
-                metrics = kw.metrics()
-                self.assertEqual(metrics['keepwell_guard_active{guard="pressure"}'], 1)
-                self.assertEqual(metrics['keepwell_service_restarts_suppressed_total{service="web",reason="pressure"}'], 1)
-                self.assertEqual(metrics['keepwell_check_status{service="web",check="healthcheck",status="held"}'], 1)
+                self.assertTrue(any("held" in step["text"] for step in why(kw, "web", "--all")[-1]["steps"]))
             end()
             kw.stop()
 
