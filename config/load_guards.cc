@@ -71,7 +71,10 @@ constexpr Key<PressureGuardSpec> kPressureKeys[] = {
     {"cpu", read_cpu}, {"memory", read_memory}, {"io", read_io}, {"max_hold", read_max_hold}};
 
 void read_pressure(const Field& f, PressureGuardSpec& spec) {
-  if (read_switch(f, "pressure_guard", spec.on)) return;
+  if (read_switch(f, "pressure_guard", spec.on)) {
+    if (!spec.on) spec = {};  // not the file's levels
+    return;
+  }
   spec.on = true;
   read_map(f.context, f.value(), "pressure_guard", kPressureKeys, spec);
 }

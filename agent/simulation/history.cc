@@ -18,7 +18,8 @@ using Virtual = VirtualEngine;
 constexpr Duration kNear = seconds(15);
 // How far a simulated course may be ahead of the recorded one and still be the same.
 constexpr Duration kAhead = milliseconds(1500);
-constexpr Duration kSlack = milliseconds(50);
+// From the order of a probe to its program, about.
+constexpr Duration kSpawn = milliseconds(3);
 // 2020: what is older was written before anybody had told the host the time.
 constexpr WallTime kClockWasSet{seconds(1'577'836'800)};
 constexpr WallTime kFarFuture{seconds(7'258'118'400)};  // 2200: such times can still be added to
@@ -146,24 +147,33 @@ void RecordedWorld::read_result(const Event& event) {
   result.output = event.attribute("output");
   result.pressure = event.attribute("pressure");
   result.traced = !event.attribute("traced").empty();
-  // The successes before it that nobody wrote down one by one lie evenly in between.
+  put_back_passes(check, result, event);
+  check.results.push_back(std::move(result));
+}
+
+// The successes before RESULT that nobody wrote down one by one. They lie evenly in between; where
+// a restart or a death of the agent lies in between too, they go back from RESULT at their usual
+// pace, so that what follows finds the right phase.
+void RecordedWorld::put_back_passes(Check& check, const Result& result, const Event& event) {
+  if (check.results.empty()) return;
+  const Result& before = check.results.back();
+  const Duration span = result.started - before.started;
   const std::int64_t passes =
       std::min({number_of(event.attribute("passes")), kPassesMax, kAllPassesMax - passes_});
-  if (passes > 0 && !check.results.empty()) {
-    const Result& before = check.results.back();
-    const WallTime from = before.started + before.took;
-    const Duration step = (result.started - from) / (passes + 1);
-    const Duration each = length_of(number_of(event.attribute("passes_took"))) / passes;
-    passes_ += passes;
-    for (std::int64_t i = 1; i <= passes && step > Duration{0}; ++i) {
-      Result pass;
-      pass.started = from + step * i;
-      pass.took = each;
-      pass.outcome = "pass";
-      check.results.push_back(std::move(pass));
-    }
+  const Duration even = span / (std::max<std::int64_t>(passes, 0) + 1);
+  if (even <= Duration{0}) return;
+  if (check.pace == Duration{0} || even < check.pace) check.pace = even;
+  if (passes <= 0) return;
+  const Duration step = even > check.pace + check.pace / 20 ? check.pace : even;
+  const Duration each = length_of(number_of(event.attribute("passes_took"))) / passes;
+  passes_ += passes;
+  for (std::int64_t i = passes; i > 0; --i) {
+    Result pass;
+    pass.started = result.started - step * i;
+    pass.took = each;
+    pass.outcome = "pass";
+    check.results.push_back(std::move(pass));
   }
-  check.results.push_back(std::move(result));
 }
 
 void RecordedWorld::read_fact(const Event& event) {
@@ -208,23 +218,21 @@ void RecordedWorld::read_command(const Event& event) {
   orders_.push_back(std::move(order));
 }
 
-const RecordedWorld::Change* RecordedWorld::find(const std::string& name, Change::Kind kind,
-                                                 WallTime at, Duration span) const {
+RecordedWorld::Change* RecordedWorld::find(const std::string& name, Change::Kind kind, WallTime at,
+                                           Duration span) {
   const auto container = containers_.find(name);
   if (container == containers_.end()) return nullptr;
-  const std::vector<Change>& changes = container->second.changes;
-  const Change* before = nullptr;
+  std::vector<Change>& changes = container->second.changes;
   for (auto change = std::lower_bound(
            changes.begin(), changes.end(), at - kAhead,
            [](const Change& each, WallTime earliest) { return each.at < earliest; });
        change != changes.end() && change->at <= at + span; ++change) {
-    if (change->kind != kind) continue;
+    if (change->kind != kind || change->played) continue;
     // What ended by itself answers no order.
     if (kind == Change::Kind::ended && !change->asked) continue;
-    if (change->at >= at - kSlack) return &*change;
-    before = &*change;
+    return &*change;
   }
-  return before;
+  return nullptr;
 }
 
 // ---- playing
@@ -236,23 +244,26 @@ VirtualEngine::World RecordedWorld::world() {
     Virtual::Start start;
     start.after = milliseconds(100);
     const WallTime now = wall_now();
-    const Change* good = find(host.name, Change::Kind::started, now, kNear);
-    const Change* bad = find(host.name, Change::Kind::start_failed, now, kNear);
+    Change* good = find(host.name, Change::Kind::started, now, kNear);
+    Change* bad = find(host.name, Change::Kind::start_failed, now, kNear);
     if (bad != nullptr && (good == nullptr || bad->at < good->at)) {
       start.failed_with = bad->code;
       start.text = bad->detail;
       good = bad;
     }
-    if (good != nullptr) start.after = at_least_one(good->at - now);
+    if (good == nullptr) return start;
+    good->played = true;
+    start.after = at_least_one(good->at - now);
     return start;
   };
   world.life = [](const Virtual::Host&) { return Virtual::Life{}; };
   world.stop = [this](const Virtual::Host& host) -> std::optional<Virtual::End> {
     const WallTime now = wall_now();
     Virtual::End end{.after = milliseconds(100), .code = 143, .signal = 15};
-    const Change* change =
+    Change* change =
         find(host.name, Change::Kind::ended, now, host.spec->stop_grace_period + kNear);
     if (change == nullptr) return end;
+    change->played = true;
     end.after = at_least_one(change->at - now);
     end.code = change->code;
     end.signal = change->code > 128 ? change->code - 128 : 0;
@@ -260,8 +271,11 @@ VirtualEngine::World RecordedWorld::world() {
   };
   world.kill = [this](const Virtual::Host& host) -> Duration {
     const WallTime now = wall_now();
-    const Change* change = find(host.name, Change::Kind::ended, now, kNear);
-    return change == nullptr ? milliseconds(10) : at_least_one(change->at - now);
+    // That which answers its stop signal (and is played) comes in any case, if it is still to come.
+    Change* change = find(host.name, Change::Kind::ended, now, kNear);
+    if (change == nullptr) return host.signalled ? kNear : milliseconds(10);
+    change->played = true;
+    return at_least_one(change->at - now);
   };
   world.freeze = [](const Virtual::Host&) { return Virtual::Start{.after = milliseconds(10)}; };
   world.probe = [this](const Virtual::Probe& each, const Virtual::Host& host, Instant) {
@@ -333,10 +347,12 @@ VirtualEngine::ProbeFate RecordedWorld::probe(const VirtualEngine::Probe& each,
 Simulation::CaptureTime RecordedWorld::capture_time() {
   return [this](const Capture& capture, Now now) -> Duration {
     const auto* status = simulation_->supervisor().find(capture.container.id);
-    const Change* change = status == nullptr
-                               ? nullptr
-                               : find(status->name, Change::Kind::captured, now.wall, seconds(10));
-    return change == nullptr ? milliseconds(50) : at_least_one(change->at - now.wall);
+    Change* change = status == nullptr
+                         ? nullptr
+                         : find(status->name, Change::Kind::captured, now.wall, seconds(10));
+    if (change == nullptr) return milliseconds(50);
+    change->played = true;
+    return at_least_one(change->at - now.wall);
   };
 }
 
@@ -375,6 +391,19 @@ void RecordedWorld::plan(Simulation& simulation, const FindConfig& config) {
   }
 }
 
+// Nobody wrote down when the agent died, and with it what was in flight; but when each check was
+// probed next.
+void RecordedWorld::plan_probes(ContainerStatus& status) {
+  const Now now = simulation_->now();
+  for (CheckStatus& check : status.checks) {
+    const std::vector<Result>& results = containers_[status.name].checks[check.spec->name].results;
+    const auto next = std::find_if(results.begin(), results.end(), [&](const Result& each) {
+      return each.started > now.wall + kSpawn;
+    });
+    if (next != results.end()) check.next_probe = now.mono + (next->started - now.wall) - kSpawn;
+  }
+}
+
 void RecordedWorld::do_order(const Order& order, const FindConfig& config) {
   if (order.what == Order::What::command) {
     Command command = order.command;
@@ -384,7 +413,8 @@ void RecordedWorld::do_order(const Order& order, const FindConfig& config) {
   if (order.what == Order::What::shutdown) return simulation_->give(Shutdown{});
   std::shared_ptr<const ProjectSpec> project = config ? config(order.name) : nullptr;
   if (order.what == Order::What::agent) {
-    return simulation_->restart_agent(project ? project : simulation_->supervisor().project());
+    return simulation_->restart_agent(project ? project : simulation_->supervisor().project(),
+                                      [this](ContainerStatus& status) { plan_probes(status); });
   }
   if (project) simulation_->give(Configure{std::move(project)});
 }

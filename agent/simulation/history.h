@@ -54,6 +54,7 @@ class RecordedWorld {
     std::vector<Result> results;   // by time
     std::size_t next = 0;          // the first that was not played
     const Result* last = nullptr;  // played last
+    Duration pace{0};              // the shortest time from one to the next; 0: not known
   };
   struct Change {  // of a container
     WallTime at{};
@@ -61,6 +62,7 @@ class RecordedWorld {
     int code = 0;
     bool oom = false;
     bool asked = false;  // ended: after a signal
+    bool played = false;
     std::string detail;
   };
   struct Container {
@@ -77,13 +79,15 @@ class RecordedWorld {
   };
   void read(const Event& event);
   void read_result(const Event& event);
+  void put_back_passes(Check& check, const Result& result, const Event& event);
   void read_fact(const Event& event);
   void read_command(const Event& event);
   void read_configure(const Event& event);
   void do_order(const Order& order, const FindConfig& config);
-  // The change of KIND of NAME that answers an order given at AT: the first one from then on and
-  // up to SPAN later, else the last one shortly before.
-  const Change* find(const std::string& name, Change::Kind kind, WallTime at, Duration span) const;
+  void plan_probes(ContainerStatus& status);
+  // The change of KIND of NAME that answers an order given at AT: the first one that was not played
+  // yet, from shortly before up to SPAN later.
+  Change* find(const std::string& name, Change::Kind kind, WallTime at, Duration span);
   VirtualEngine::ProbeFate probe(const VirtualEngine::Probe& probe,
                                  const VirtualEngine::Host& host);
   const Result* match(Check& check, const CheckSpec& spec, WallTime now);

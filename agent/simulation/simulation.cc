@@ -62,9 +62,13 @@ void Simulation::begin_agent() {
   if (options_.jitter) supervisor_->draw_jitter_with(options_.jitter);
 }
 
-void Simulation::restart_agent(std::shared_ptr<const ProjectSpec> project) {
+void Simulation::restart_agent(std::shared_ptr<const ProjectSpec> project,
+                               const std::function<void(ContainerStatus&)>& adjust) {
   std::vector<ContainerStatus> stored;
-  for (const ContainerStatus* each : supervisor_->containers()) stored.push_back(*each);
+  for (const ContainerStatus* each : supervisor_->containers()) {
+    stored.push_back(*each);
+    if (adjust) adjust(stored.back());
+  }
   engine_.agent_died();
   begin_agent();
   std::vector<Action> actions;

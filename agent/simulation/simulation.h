@@ -48,8 +48,10 @@ class Simulation {
   // For what was planned: inputs, and the world's side.
   void give(const Input& input);
   VirtualEngine& engine() { return engine_; }
-  // The agent died and comes back with what it had stored; it finds PROJECT accepted.
-  void restart_agent(std::shared_ptr<const ProjectSpec> project);
+  // The agent died and comes back with what it had stored, of which ADJUST (may be empty) knows
+  // better; it finds PROJECT accepted.
+  void restart_agent(std::shared_ptr<const ProjectSpec> project,
+                     const std::function<void(ContainerStatus&)>& adjust = {});
   const Supervisor& supervisor() const { return *supervisor_; }
   Now now() const { return now_; }
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Services fall ill, hang, crash, are held and restarted by hand, as a seed says. Afterwards every restart must be
-explained (`why`) and have its evidence, and the journal replayed must take the same decisions.
+"""Services fall ill, hang, crash, are held and restarted by hand, the file is reloaded and the agent killed, as a seed
+says. Afterwards every restart must be explained (`why`) and have its evidence, and the journal replayed must take the
+same decisions.
 
     test_soak.py                        about half a minute
     KEEPWELL_SOAK=1800 test_soak.py     half an hour; KEEPWELL_SEED=N another course"""
@@ -8,6 +9,8 @@ explained (`why`) and have its evidence, and the journal replayed must take the 
 import json
 import os
 import random
+import shutil
+import signal
 import time
 import unittest
 
@@ -27,7 +30,7 @@ class Soak(unittest.TestCase):
         service = e2e.process(MAIN.format(path), restart="always", healthcheck={
             "test": ["CMD", "sh", "-c", PROBE.format(path)], "interval": f"{400 + 150 * i}ms", "timeout": "700ms",
             "retries": 1 + i % 3}, **{"x-keepwell": keepwell})
-        service["x-keepwell"]["restart"] = {"delay": "200ms", "max_delay": "2s"}
+        service["x-keepwell"]["restart"] = {"delay": "200ms", "max_delay": "2s", "jitter": "50%" if i % 2 else "0%"}
         return service
 
     def test_everything_is_explained_and_can_be_replayed(self):
@@ -38,22 +41,37 @@ class Soak(unittest.TestCase):
         paths = {name: kw.dir / name for name in names}
         for path in paths.values():
             path.write_text("ok")
-        kw.write({"x-keepwell": {"restart_budget": {"count": 4, "window": "10s"}, "incidents": {"count": 10000, "max_size": "1g"},
-                                 "journal": {"max_size": "64m", "max_files": 8}},
-                  "services": {name: self.service(paths[name], i) for i, name in enumerate(names)}})
+        budget = 4
+
+        def write():
+            kw.write({"x-keepwell": {"restart_budget": {"count": budget, "window": "10s"},
+                                     "incidents": {"count": 10000, "max_size": "1g"},
+                                     "journal": {"max_size": "64m", "max_files": 8}},
+                      "services": {name: self.service(paths[name], i) for i, name in enumerate(names)}})
+        write()
         kw.start()
         for name in names:
             kw.wait_health(name, "healthy", 30)
         end = time.monotonic() + SECONDS
+        reloads = deaths = 0
         while time.monotonic() < end:
             name = chance.choice(names)
-            what = chance.choices(["fail", "hang", "ok", "die", "restart", "hold"], [4, 2, 6, 2, 1, 1])[0]
+            what = chance.choices(["fail", "hang", "ok", "die", "restart", "hold", "reload", "kill"], [40, 20, 60, 20, 10, 10, 5, 2])[0]
             if what in ("fail", "hang", "ok"):
                 paths[name].write_text(what)
             elif what == "die":
                 paths[name].with_suffix(".die").touch()
             elif what == "restart":
                 kw.ok("restart", name)
+            elif what == "reload":
+                budget = chance.randint(2, 5)
+                write()
+                kw.ok("reload")
+                reloads += 1
+            elif what == "kill":
+                os.kill(kw.agent_pid(), signal.SIGKILL)
+                e2e.wait_until("the API answers", lambda: kw.run("ps").code == 0)
+                deaths += 1
             else:
                 kw.ok("hold", name, "--for", f"{chance.randint(1, 4)}s", "--reason", "soak")
             time.sleep(chance.uniform(0.2, 1.2))
@@ -62,6 +80,7 @@ class Soak(unittest.TestCase):
         for name in names:
             kw.wait_health(name, "healthy", 90)
         time.sleep(1)
+        print(f"seed {SEED}: {SECONDS:g} s, {reloads} reloads, {deaths} deaths of the agent")
         self.check_why(kw, names)
         self.assertEqual(kw.stop(), 0)
         self.check_replay(kw)
@@ -81,11 +100,14 @@ class Soak(unittest.TestCase):
                 if chain["outcome"] != "restarted: manual":
                     self.assertIn(chain["incident"], bundles, chain)
             restarts += len(done)
-        print(f"seed {SEED}: {restarts} restarts explained ({', '.join(sorted(kinds))}), {len(bundles)} bundles")
+        print(f"{restarts} restarts explained ({', '.join(sorted(kinds))}), {len(bundles)} bundles")
         self.assertGreater(restarts, 3)
 
     def check_replay(self, kw):
-        out = kw.ok("simulate", "-f", kw.file, "--journal", kw.data_dir, "--quiet", timeout=300)
+        # Without -f: under the files that were in force then.
+        out = kw.ok("simulate", "--journal", kw.data_dir, "--quiet", timeout=300)
+        if os.environ.get("KEEPWELL_SOAK_KEEP"):
+            shutil.copytree(kw.data_dir / "journal", os.environ["KEEPWELL_SOAK_KEEP"], dirs_exist_ok=True)
         verdict = out[out.index("decisions:"):]
         print(verdict.strip())
         self.assertRegex(verdict, r"recorded, \d+ simulated, the same")

@@ -256,7 +256,7 @@ TEST_CASE("simulate: a torn journal is replayed as far as it goes") {
 
 TEST_CASE("simulate: another file shows what would have been") {
   ServiceSpec service = checked_service("web", RestartPolicy::always, 1);
-  const Played first = play(project({service}), "10s web fails\n12s web passes", minutes(1));
+  const Played first = play(project({service}), "10s web fails\n11s web passes", minutes(1));
   CHECK(first.end[0].starts_total == 2);
   service.checks[0].retries = 5;
   std::uint64_t restarts = 0;

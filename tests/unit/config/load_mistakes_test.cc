@@ -16,7 +16,7 @@ TEST_CASE("every mistake of a file is told in one run, in order") {
 x-keepwell:
   runtime: process
   metrics: { listen: 9790 }
-  journal: { size: 1 }
+  journal: { max_sise: 1 }
 services:
   web:
     comand: x
@@ -39,7 +39,7 @@ services:
   CHECK(listing(loaded) ==
         R"(1:1: error: unknown key "servcies" in the file; did you mean services?
 4:22: error: metrics.listen "9790" is no address; write HOST:PORT, such as 127.0.0.1:9790
-5:14: error: unknown key "size" in journal; did you mean max_size?
+5:14: error: unknown key "max_sise" in journal; did you mean max_size?
 8:5: error: unknown key "comand" in service web; did you mean command?
 10:14: error: restart "sometimes" is not known; write no, always, on-failure or unless-stopped
 12:13: error: test is empty; write ["CMD", program, ...], ["CMD-SHELL", text] or ["NONE"]

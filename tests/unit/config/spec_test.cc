@@ -131,6 +131,10 @@ ProjectSpec full_project() {
   check.name = "second";
   check.observe = false;
   s.checks.push_back(check);
+  s.priority = -7;
+  s.pressure_guard = {.on = true, .cpu = 0.5, .memory = 0.25, .io = 0.125, .max_hold = 3s};
+  s.flap = {.on = true, .window = 8, .high = 0.75, .low = 0.25};
+  s.capture = {.on = true, .timeout = 2s, .log_lines = 9, .command = {"date", "-u"}};
   s.retries_given = true;
   s.profiles = {"p"};
   s.post_start = {{{"a", "b c"}, "u", true, "/w", {{"A", "$1"}}}};
@@ -145,6 +149,10 @@ ProjectSpec full_project() {
   p.on_exit = OnExit::leave;
   p.probes_at_once = 9;
   p.metrics = {"[::1]:1", MetricsSpec::Histograms::off, 2};
+  p.restart_budget = {.count = 3, .window = 4s};
+  p.pressure_guard = {.on = true, .cpu = 0.75, .memory = 0.5, .io = 0.25, .max_hold = 5s};
+  p.incidents = {.count = 6, .bytes_max = 7 << 20};
+  p.journal = {.file_bytes_max = 8 << 20, .files_max = 9};
   p.log = {"warn", "json"};
   p.api = {"g", 0600, {"r"}, {"@a"}};
   p.services.push_back(s);
