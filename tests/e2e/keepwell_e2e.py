@@ -305,6 +305,10 @@ class Keepwell:
         out = self.ok("events", "--since", "1", "--until", f"{time.time():.9f}", "--format", "json", *args)
         return [json.loads(line) for line in out.splitlines()]
 
+    def why(self, name, *args):
+        """The chains of `keepwell why`, oldest first."""
+        return [json.loads(line) for line in self.ok("why", name, "--format", "json", *args).splitlines()]
+
     def metrics(self, port=None):
         """{series: value}."""
         status, body = self.get("/metrics", port)
@@ -383,6 +387,11 @@ def process(command, **more):
     """The same as a plain process."""
     keepwell = {"runtime": "process", **more.pop("x-keepwell", {})}
     return {"x-keepwell": keepwell, "command": ["sh", "-c", command.replace("$", "$$")], "stop_grace_period": "1s", **more}
+
+
+def there(path, **more):
+    """A healthcheck that passes while PATH exists."""
+    return {"test": ["CMD", "test", "-e", str(path)], "interval": "300ms", "retries": 2, **more}
 
 
 def main_side_by_side():

@@ -89,7 +89,7 @@ class Soak(unittest.TestCase):
         bundles = {json.loads(line)["Id"] for line in kw.ok("incidents", "--format", "json").splitlines()}
         restarts, kinds = 0, set()
         for name in names:
-            chains = [json.loads(line) for line in kw.ok("why", name, "--last", "100000", "--format", "json").splitlines()]
+            chains = kw.why(name, "--last", "100000")
             done = [chain for chain in chains if chain["restarted"]]
             counted = kw.metrics()
             total = sum(value for key, value in counted.items() if key.startswith("keepwell_service_restarts_total") and f'service="{name}"' in key)
