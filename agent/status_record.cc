@@ -186,7 +186,6 @@ void visit_status(V&& visit, S& status) {
   visit("last_restart", status.last_restart);
   visit("hold", status.hold);
   visit("hold_until", status.hold_until);
-  visit("suppressed_now", status.suppressed_now);
   visit("budget_paid", status.budget_paid);
   visit("budget_times", status.budget_times);
   visit("last_restart_detail", status.last_restart_detail);
@@ -208,6 +207,7 @@ void visit_live(V&& visit, S& status) {
   visit("incident", status.incident);
   visit("recovery", status.recovery);
   visit("incident_since", status.incident_since);
+  visit("suppressed_now", status.suppressed_now);
   visit("events_told", status.events_told);
 }
 

@@ -1,6 +1,7 @@
 #include "agent/supervisor.h"
 
 #include <algorithm>
+#include <cstdio>
 
 #include "agent/supervisor_state.h"
 #include "config/check.h"
@@ -13,9 +14,17 @@ bool is_told(const Action& action) {
   return std::holds_alternative<Emit>(action) || std::holds_alternative<Record>(action);
 }
 
+std::uint64_t next_random(std::uint64_t& state) {  // splitmix64
+  state += 0x9e3779b97f4a7c15U;
+  std::uint64_t mixed = state;
+  mixed = (mixed ^ (mixed >> 30U)) * 0xbf58476d1ce4e5b9U;
+  mixed = (mixed ^ (mixed >> 27U)) * 0x94d049bb133111ebU;
+  return mixed ^ (mixed >> 31U);
+}
+
 }  // namespace
 
-Supervisor::Supervisor(std::uint64_t seed) : random_state_(seed) {}
+Supervisor::Supervisor(std::uint64_t seed) : random_state_(seed), incident_state_(~seed) {}
 Supervisor::~Supervisor() = default;
 
 void Supervisor::restore(std::vector<ContainerStatus> stored, const std::vector<ToldEvent>& told,
@@ -228,13 +237,7 @@ Event& Supervisor::emit(Container& container, std::string action) {
   return std::get<Emit>(actions_->back()).event;
 }
 
-std::uint64_t Supervisor::random() {  // splitmix64
-  random_state_ += 0x9e3779b97f4a7c15U;
-  std::uint64_t mixed = random_state_;
-  mixed = (mixed ^ (mixed >> 30U)) * 0xbf58476d1ce4e5b9U;
-  mixed = (mixed ^ (mixed >> 27U)) * 0x94d049bb133111ebU;
-  return mixed ^ (mixed >> 31U);
-}
+std::uint64_t Supervisor::random() { return next_random(random_state_); }
 
 double Supervisor::random_share() { return static_cast<double>(random() >> 11U) * 0x1.0p-53; }
 
@@ -245,6 +248,14 @@ std::string Supervisor::new_id() {
     std::uint64_t bits = random();
     for (int digit = 0; digit < 16; ++digit, bits >>= 4U) id += kDigits[bits & 0xfU];
   }
+  return id;
+}
+
+// From numbers of their own: what goes wrong changes nothing about ids and jitter.
+std::string Supervisor::new_incident_id() {
+  char id[20];
+  std::snprintf(id, sizeof id, "%012llx",
+                static_cast<unsigned long long>(next_random(incident_state_) >> 16U));
   return id;
 }
 

@@ -115,11 +115,15 @@ class Supervisor {
   // How late the latest of what is due is at NOW: a probe, or anything else. 0: all on time.
   Duration worst_lateness(Instant now) const;
 
-  // Draws the shares of restart.jitter, 0 to 1, for the container of that name: a replay draws what
-  // was drawn then. Without it they come from the seed.
-  void draw_jitter_with(std::function<double(const std::string& name)> draw) {
-    draw_jitter_ = std::move(draw);
-  }
+  // What a replay has to take from the history. Where one is missing, the Supervisor's own way.
+  struct Replay {
+    // The share of restart.jitter, 0 to 1, that was drawn for the container of that name.
+    std::function<double(const std::string& name)> jitter;
+    // When the host's budget was really looked at, where it was to be at AT: each time a little
+    // later, and every restart that it grants moves those after it.
+    std::function<Instant(Instant at)> budget;
+  };
+  void replay(Replay replay) { replay_ = std::move(replay); }
 
   // Whether each exec probe is told as exec_create, exec_start and exec_die; off where nobody
   // listens.
@@ -159,6 +163,7 @@ class Supervisor {
   std::uint64_t random();
   double random_share();  // 0 to 1
   std::string new_id();
+  std::string new_incident_id();
 
   // supervisor_lifecycle.cc: starting and ending
   void start_now(Container& container, bool by_hand);
@@ -260,6 +265,7 @@ class Supervisor {
   void grant_restarts();
   void grant(Container& container);
   void start_due(Container& container);
+  void look_at_budget(Instant at);
   void resume_actions(Container& container);
   void restore_guards(Container& container);
   void command_hold(Container& container, const Command& command);
@@ -331,13 +337,14 @@ class Supervisor {
   bool hurry_ = false;
   bool all_stopped_told_ = false;
   bool tell_probes_ = true;
-  std::function<double(const std::string& name)> draw_jitter_;
+  Replay replay_;
 
   Now now_{};
   Duration unwatched_{0};  // from the last input to this one
   std::vector<Action>* actions_ = nullptr;
   Event told_already_;  // what emit() returns of an event that is not told again
   std::uint64_t random_state_ = 0;
+  std::uint64_t incident_state_ = 0;
   std::uint32_t last_serial_ = 0;
   std::uint32_t last_slot_ = 0;
   ProbeId last_probe_ = 0;

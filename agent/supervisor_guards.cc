@@ -129,10 +129,14 @@ bool Supervisor::granted(Container& container) {
   if (container.budget_asked) return false;
   container.budget_asked = now_.mono;
   restart_queue_.push_back(container.serial);
-  const DueQueue::Key timer = key(0, 0, Timer::budget);
   const Instant at = now_.mono + kBudgetGather;
-  timers_.set(timer, std::min(timers_.at(timer).value_or(at), at));
+  const auto planned = timers_.at(key(0, 0, Timer::budget));
+  if (!planned || *planned > at) look_at_budget(at);
   return false;
+}
+
+void Supervisor::look_at_budget(Instant at) {
+  timers_.set(key(0, 0, Timer::budget), replay_.budget ? replay_.budget(at) : at);
 }
 
 // It still is as it was when it asked.
@@ -176,8 +180,7 @@ void Supervisor::grant_restarts() {
                  " are used");
   }
   if (restart_queue_.empty()) return;
-  timers_.set(key(0, 0, Timer::budget),
-              std::max(budget_.next_free(now_.mono), now_.mono + kBudgetGather));
+  look_at_budget(std::max(budget_.next_free(now_.mono), now_.mono + kBudgetGather));
 }
 
 void Supervisor::grant(Container& container) {

@@ -14,7 +14,6 @@
 namespace keepwell {
 namespace {
 
-constexpr std::size_t kIdDigits = 12;
 constexpr std::size_t kTextMax = 200;
 
 const char* outcome_word(const ProbeResult& result) {
@@ -153,7 +152,7 @@ void Supervisor::record_result(Container& container, std::size_t index, const Pr
 void Supervisor::open_incident(Container& container) {
   ContainerStatus& status = container.status;
   if (!status.incident.empty()) return;
-  status.incident = new_id().substr(0, kIdDigits);
+  status.incident = new_incident_id();
   status.incident_since = now_.wall;
   status.suppressed_now = 0;
   status.recovery.clear();

@@ -320,8 +320,8 @@ void Supervisor::enter_backoff(Container& container, RestartReason reason) {
   status.restarts_total[static_cast<std::size_t>(reason)]++;
   status.restart_limit_remaining =
       restarts_left(spec, status.restart_count, status.restart_times, now_.mono);
-  double drawn = 0;
-  if (spec.jitter > 0) drawn = draw_jitter_ ? draw_jitter_(status.name) : random_share();
+  double drawn = random_share();
+  if (replay_.jitter && spec.jitter > 0) drawn = replay_.jitter(status.name);
   const double lengthened = 1 + std::max(0.0, spec.jitter) * drawn;
   const auto wait = Duration(
       static_cast<Duration::rep>(static_cast<double>(status.backoff.count()) * lengthened));

@@ -130,7 +130,7 @@ int play_journal(const SimulateCommand& command) {
                          .world = world.world(),
                          .begin = world.begin(),
                          .capture_time = world.capture_time(),
-                         .jitter = world.jitter(),
+                         .replay = world.replay(),
                          .on_event = [&](const Event& event) {
                            print(timeline.line(event));
                            if (is_decision(event)) simulated.push_back(event);

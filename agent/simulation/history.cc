@@ -18,6 +18,10 @@ using Virtual = VirtualEngine;
 constexpr Duration kNear = seconds(15);
 // How far a simulated course may be ahead of the recorded one and still be the same.
 constexpr Duration kAhead = milliseconds(1500);
+// By which a loaded machine may look late at the budget.
+constexpr Duration kLookLate = milliseconds(250);
+// For how long an agent was dead before the next one began to write, at most.
+constexpr Duration kDeathMax = seconds(1);
 // From the order of a probe to its program, about.
 constexpr Duration kSpawn = milliseconds(3);
 // 2020: what is older was written before anybody had told the host the time.
@@ -87,7 +91,9 @@ RecordedWorld::RecordedWorld(const std::vector<Event>& records) {
     if (begin_ == WallTime{}) begin_ = event.at;
     end_ = std::max(end_, event.at);
     read(event);
+    last_at_ = event.at;
   }
+  std::sort(budget_looks_.begin(), budget_looks_.end());
   for (auto& [name, container] : containers_) {
     std::stable_sort(container.changes.begin(), container.changes.end(),
                      [](const Change& a, const Change& b) { return a.at < b.at; });
@@ -114,6 +120,8 @@ void RecordedWorld::read(const Event& event) {
   };
   if (event.kind == EventKind::decision) {
     if (event.action == "captured") add(Change::Kind::captured, "");
+    const bool refused = event.action == "suppressed" && event.attribute("reason") == "budget";
+    if (event.action == "budget" || refused) budget_looks_.push_back(event.at);
     if (const std::string& drawn = event.attribute("drawn"); !drawn.empty()) {
       containers_[event.name].jitter.push_back(std::strtod(drawn.c_str(), nullptr));
     }
@@ -189,16 +197,15 @@ void RecordedWorld::read_fact(const Event& event) {
 void RecordedWorld::read_configure(const Event& event) {
   const std::string& name = event.attribute("config");
   const std::string& first = event.attribute("first");  // not there: repeated in a new file
-  const bool changed = name != config_;
-  config_ = name;
   if (!std::exchange(configured_, true)) {
     first_config_ = name;
     return;
   }
-  if (first.empty() || (first == "no" && !changed)) return;
+  if (first.empty()) return;
   Order order;
   order.at = event.at;
   order.what = first == "yes" ? Order::What::agent : Order::What::configure;
+  order.died = std::max(last_at_ + milliseconds(1), event.at - kDeathMax);
   order.name = name;
   orders_.push_back(std::move(order));
 }
@@ -356,14 +363,23 @@ Simulation::CaptureTime RecordedWorld::capture_time() {
   };
 }
 
-std::function<double(const std::string& name)> RecordedWorld::jitter() {
-  return [this](const std::string& name) {
+Supervisor::Replay RecordedWorld::replay() {
+  Supervisor::Replay replay;
+  replay.jitter = [this](const std::string& name) {
     std::deque<double>& drawn = containers_[name].jitter;
     if (drawn.empty()) return 0.5;  // of a restart that never was
     const double share = drawn.front();
     drawn.pop_front();
     return share;
   };
+  replay.budget = [this](Instant at) {
+    if (simulation_ == nullptr) return at;
+    const WallTime planned = simulation_->now().wall + (at - simulation_->now().mono);
+    const auto look = std::lower_bound(budget_looks_.begin(), budget_looks_.end(), planned);
+    const bool late = look != budget_looks_.end() && *look - planned < kLookLate;
+    return late ? at + (*look - planned) : at;
+  };
+  return replay;
 }
 
 std::string RecordedWorld::id_of(const std::string& name) const {
@@ -387,6 +403,9 @@ void RecordedWorld::plan(Simulation& simulation, const FindConfig& config) {
     }
   }
   for (const Order& order : orders_) {
+    if (order.what == Order::What::agent && order.died < order.at) {
+      simulation.plan(order.died, [this] { simulation_->kill_agent(); });
+    }
     simulation.plan(order.at, [this, order, config] { do_order(order, config); });
   }
 }
@@ -412,11 +431,12 @@ void RecordedWorld::do_order(const Order& order, const FindConfig& config) {
   }
   if (order.what == Order::What::shutdown) return simulation_->give(Shutdown{});
   std::shared_ptr<const ProjectSpec> project = config ? config(order.name) : nullptr;
+  if (!project) project = simulation_->supervisor().project();
   if (order.what == Order::What::agent) {
-    return simulation_->restart_agent(project ? project : simulation_->supervisor().project(),
+    return simulation_->restart_agent(std::move(project),
                                       [this](ContainerStatus& status) { plan_probes(status); });
   }
-  if (project) simulation_->give(Configure{std::move(project)});
+  simulation_->give(Configure{std::move(project)});
 }
 
 }  // namespace keepwell

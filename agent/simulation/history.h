@@ -23,8 +23,7 @@ class RecordedWorld {
 
   VirtualEngine::World world();
   Simulation::CaptureTime capture_time();
-  // The shares of restart.jitter that were drawn.
-  std::function<double(const std::string& name)> jitter();
+  Supervisor::Replay replay();
 
   // The name of the configuration that was in force at the beginning; empty: no record says.
   const std::string& first_config() const { return first_config_; }
@@ -73,6 +72,7 @@ class RecordedWorld {
   struct Order {
     enum class What { command, configure, agent, shutdown };
     WallTime at{};
+    WallTime died{};  // agent: when the one before was gone, at the earliest
     What what = What::command;
     std::string name;  // of a container; configure and agent: of the configuration
     Command command{};
@@ -96,8 +96,9 @@ class RecordedWorld {
 
   std::map<std::string, Container> containers_;  // by name
   std::vector<Order> orders_;
+  std::vector<WallTime> budget_looks_;  // when the host's budget granted or refused something
+  WallTime last_at_{};                  // of reading: the record before
   std::string first_config_;
-  std::string config_;  // in force, when reading and then when playing
   bool configured_ = false;
   std::int64_t passes_ = 0;  // that were put back
   WallTime begin_{};

@@ -59,7 +59,11 @@ Simulation::Simulation(Options options)
 void Simulation::begin_agent() {
   supervisor_ = std::make_unique<Supervisor>(++agents_);
   supervisor_->tell_probes(false);
-  if (options_.jitter) supervisor_->draw_jitter_with(options_.jitter);
+  supervisor_->replay(options_.replay);
+}
+
+void Simulation::kill_agent() {
+  if (!std::exchange(dead_, true)) engine_.agent_died();
 }
 
 void Simulation::restart_agent(std::shared_ptr<const ProjectSpec> project,
@@ -69,7 +73,7 @@ void Simulation::restart_agent(std::shared_ptr<const ProjectSpec> project,
     stored.push_back(*each);
     if (adjust) adjust(stored.back());
   }
-  engine_.agent_died();
+  if (!std::exchange(dead_, false)) engine_.agent_died();
   begin_agent();
   std::vector<Action> actions;
   supervisor_->restore(std::move(stored), {}, now_, actions);
@@ -98,7 +102,7 @@ void Simulation::pass_to(Instant at) {
 // One thing that happens; false: nothing does up to END.
 bool Simulation::step(Instant end) {
   std::optional<Instant> next = engine_.next();
-  const auto deadline = supervisor_->next_deadline();
+  const auto deadline = dead_ ? std::nullopt : supervisor_->next_deadline();
   if (deadline && (!next || *deadline < *next)) next = deadline;
   if (!planned_.empty() && (!next || planned_.begin()->first < *next)) {
     next = planned_.begin()->first;
@@ -118,6 +122,7 @@ bool Simulation::step(Instant end) {
 }
 
 void Simulation::give(const Input& input) {
+  if (dead_) return;
   std::vector<Action> actions;
   supervisor_->handle(input, now_, actions);
   perform(actions);

@@ -31,7 +31,7 @@ class Simulation {
     VirtualEngine::World world;
     WallTime begin{};
     CaptureTime capture_time;
-    std::function<double(const std::string& name)> jitter{};  // empty: from the seed
+    Supervisor::Replay replay{};
     // Gets events, results and decisions in their order (not those of single probes' execs).
     std::function<void(const Event&)> on_event;
   };
@@ -48,8 +48,10 @@ class Simulation {
   // For what was planned: inputs, and the world's side.
   void give(const Input& input);
   VirtualEngine& engine() { return engine_; }
-  // The agent died and comes back with what it had stored, of which ADJUST (may be empty) knows
-  // better; it finds PROJECT accepted.
+  // The agent dies: until restart_agent() nothing is heard of, and nothing done.
+  void kill_agent();
+  // The agent (dead, or dying now) comes back with what it had stored, of which ADJUST (may be
+  // empty) knows better; it finds PROJECT accepted.
   void restart_agent(std::shared_ptr<const ProjectSpec> project,
                      const std::function<void(ContainerStatus&)>& adjust = {});
   const Supervisor& supervisor() const { return *supervisor_; }
@@ -70,6 +72,7 @@ class Simulation {
   VirtualEngine engine_;
   std::unique_ptr<Supervisor> supervisor_;
   std::uint64_t agents_ = 0;
+  bool dead_ = false;
   std::multimap<Instant, std::function<void()>> planned_;
 };
 

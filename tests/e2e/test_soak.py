@@ -4,7 +4,8 @@ says. Afterwards every restart must be explained (`why`) and have its evidence, 
 same decisions.
 
     test_soak.py                        about half a minute
-    KEEPWELL_SOAK=1800 test_soak.py     half an hour; KEEPWELL_SEED=N another course"""
+    KEEPWELL_SOAK=1800 test_soak.py     half an hour; KEEPWELL_SEED=N another course, KEEPWELL_SOAK_DEATHS=0 without
+                                        deaths of the agent, KEEPWELL_SOAK_KEEP=DIR keeps the journal"""
 
 import json
 import os
@@ -17,6 +18,8 @@ import unittest
 import keepwell_e2e as e2e
 
 SECONDS = float(os.environ.get("KEEPWELL_SOAK", "25"))
+KEEP = os.environ.get("KEEPWELL_SOAK_KEEP")
+DEATHS = os.environ.get("KEEPWELL_SOAK_DEATHS") != "0"
 SEED = int(os.environ.get("KEEPWELL_SEED", "1"))
 MAIN = "while [ ! -e {0}.die ]; do sleep 0.1; done; rm {0}.die; exit 3"
 PROBE = "case $$(cat {0}) in fail) echo no; exit 7;; hang) sleep 100;; esac"
@@ -37,6 +40,8 @@ class Soak(unittest.TestCase):
         chance = random.Random(SEED)
         kw = e2e.Keepwell(start=False)
         self.addCleanup(kw.close)
+        if KEEP:
+            self.addCleanup(lambda: shutil.copytree(kw.data_dir / "journal", KEEP, dirs_exist_ok=True))
         names = [f"s{i}" for i in range(6)]
         paths = {name: kw.dir / name for name in names}
         for path in paths.values():
@@ -56,7 +61,7 @@ class Soak(unittest.TestCase):
         reloads = deaths = 0
         while time.monotonic() < end:
             name = chance.choice(names)
-            what = chance.choices(["fail", "hang", "ok", "die", "restart", "hold", "reload", "kill"], [40, 20, 60, 20, 10, 10, 5, 2])[0]
+            what = chance.choices(["fail", "hang", "ok", "die", "restart", "hold", "reload", "kill"], [40, 20, 60, 20, 10, 10, 5, 2 * DEATHS])[0]
             if what in ("fail", "hang", "ok"):
                 paths[name].write_text(what)
             elif what == "die":
@@ -77,13 +82,17 @@ class Soak(unittest.TestCase):
             time.sleep(chance.uniform(0.2, 1.2))
         for path in paths.values():
             path.write_text("ok")
-        for name in names:
-            kw.wait_health(name, "healthy", 90)
-        time.sleep(1)
+            path.with_suffix(".die").unlink(missing_ok=True)
+        time.sleep(1)  # whoever was about to fall does
+        e2e.wait_until("all are well again", lambda: all(self.well(kw, name) for name in names), 120, every=0.5)
         print(f"seed {SEED}: {SECONDS:g} s, {reloads} reloads, {deaths} deaths of the agent")
         self.check_why(kw, names)
         self.assertEqual(kw.stop(), 0)
         self.check_replay(kw)
+
+    def well(self, kw, name):
+        container = kw.inspect(name)
+        return container["State"].get("Health", {}).get("Status") == "healthy" and not container["Keepwell"]["Incident"]
 
     def check_why(self, kw, names):
         bundles = {json.loads(line)["Id"] for line in kw.ok("incidents", "--format", "json").splitlines()}
@@ -106,8 +115,6 @@ class Soak(unittest.TestCase):
     def check_replay(self, kw):
         # Without -f: under the files that were in force then.
         out = kw.ok("simulate", "--journal", kw.data_dir, "--quiet", timeout=300)
-        if os.environ.get("KEEPWELL_SOAK_KEEP"):
-            shutil.copytree(kw.data_dir / "journal", os.environ["KEEPWELL_SOAK_KEEP"], dirs_exist_ok=True)
         verdict = out[out.index("decisions:"):]
         print(verdict.strip())
         self.assertRegex(verdict, r"recorded, \d+ simulated, the same")

@@ -69,7 +69,7 @@ void play_journal(const std::shared_ptr<const ProjectSpec>& with, std::string_vi
   Simulation::Options how = options(with, world.begin());
   how.world = world.world();
   how.capture_time = world.capture_time();
-  how.jitter = world.jitter();
+  how.replay = world.replay();
   Simulation simulation(std::move(how));
   world.plan(simulation, [&](const std::string&) { return with; });
   simulation.run_until(std::min(world.end(), world.begin() + kLength));

@@ -65,7 +65,7 @@ Played replay(std::shared_ptr<const ProjectSpec> with, const std::string& journa
                          .world = world.world(),
                          .begin = world.begin(),
                          .capture_time = world.capture_time(),
-                         .jitter = world.jitter(),
+                         .replay = world.replay(),
                          .on_event = [&](const Event& event) { note(played, timeline, event); }});
   world.plan(simulation, config);
   simulation.run_until(world.end());
