@@ -319,6 +319,24 @@ const RecordedWorld::Result* RecordedWorld::match(Check& check, const CheckSpec&
   return &next;
 }
 
+// Whether the container NAME, or the agent, ended within SPAN from AT on.
+bool RecordedWorld::is_cut_off(const std::string& name, WallTime at, Duration span) const {
+  const auto within = [&](WallTime end) { return end > at && end <= at + span; };
+  for (const Order& order : orders_) {
+    if (order.what == Order::What::agent && within(order.died)) return true;
+  }
+  const auto container = containers_.find(name);
+  if (container == containers_.end()) return false;
+  const std::vector<Change>& changes = container->second.changes;
+  for (auto change = std::lower_bound(
+           changes.begin(), changes.end(), at,
+           [](const Change& each, WallTime earliest) { return each.at < earliest; });
+       change != changes.end() && change->at <= at + span; ++change) {
+    if (change->kind == Change::Kind::ended) return true;
+  }
+  return false;
+}
+
 VirtualEngine::ProbeFate RecordedWorld::probe(const VirtualEngine::Probe& each,
                                               const VirtualEngine::Host& host) {
   Virtual::ProbeFate fate;
@@ -330,8 +348,14 @@ VirtualEngine::ProbeFate RecordedWorld::probe(const VirtualEngine::Probe& each,
     fate.ends_after = milliseconds(6);
     // A failure of the run before is none of this one.
     const Duration age = simulation_->now().mono - host.started;
-    const bool bad =
-        check.last != nullptr && check.last->outcome != "pass" && check.last->started >= now - age;
+    const bool of_this = check.last != nullptr && check.last->started >= now - age;
+    const bool bad = of_this && check.last->outcome != "pass";
+    // Of a pass that changed nothing there need not be a record; any other result has one, unless
+    // its probe was cut off.
+    if ((bad || !of_this) && is_cut_off(host.name, now, each.check->timeout)) {
+      fate.ends_after.reset();
+      return fate;
+    }
     if (bad && check.last->outcome == "timeout") fate.ends_after.reset();
     if (bad) fate.end.code = 1;
     return fate;

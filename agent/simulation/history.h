@@ -90,6 +90,7 @@ class RecordedWorld {
   Change* find(const std::string& name, Change::Kind kind, WallTime at, Duration span);
   VirtualEngine::ProbeFate probe(const VirtualEngine::Probe& probe,
                                  const VirtualEngine::Host& host);
+  bool is_cut_off(const std::string& name, WallTime at, Duration span) const;
   const Result* match(Check& check, const CheckSpec& spec, WallTime now);
   std::string id_of(const std::string& name) const;
   WallTime wall_now() const { return simulation_ == nullptr ? begin_ : simulation_->now().wall; }

@@ -134,6 +134,26 @@ TEST_CASE("the live part that is newer than the record counts, of the same run o
   CHECK(problems.empty());
 }
 
+TEST_CASE("an incident and what was told of it are stored together") {
+  TempDir dir;
+  ContainerStatus status = example();
+  {
+    StateStore store = StateStore::open(dir.path + "/run", dir.path + "/data").value();
+    status.incident = "0123456789ab";
+    status.suppressed_now = 6;
+    REQUIRE(store.save(status, true, at(0)));
+    status.incident = "ba9876543210";  // begun by a probe, which saves the live part alone
+    status.suppressed_now = 0;
+    REQUIRE(store.save(status, false, at(1)));
+  }
+  StateStore store = StateStore::open(dir.path + "/run", dir.path + "/data").value();
+  std::vector<std::string> problems;
+  const std::vector<ContainerStatus> restored = store.restore(problems);
+  REQUIRE(restored.size() == 1);
+  CHECK(restored[0].incident == "ba9876543210");
+  CHECK(restored[0].suppressed_now == 0);
+}
+
 TEST_CASE("after a reboot a container has its intent, and Instants of no other boot") {
   TempDir dir;
   ContainerStatus status = example();
