@@ -122,6 +122,8 @@ class Supervisor {
     // When the host's budget was really looked at, where it was to be at AT: each time a little
     // later, and every restart that it grants moves those after it.
     std::function<Instant(Instant at)> budget;
+    // The same of the end of a hold.
+    std::function<Instant(const std::string& name, Instant at)> release;
   };
   void replay(Replay replay) { replay_ = std::move(replay); }
 

@@ -77,7 +77,9 @@ void Supervisor::command_hold(Container& container, const Command& command) {
   status.hold = HoldStatus{
       .reason = command.reason, .since = now_.wall, .until = now_.wall + command.hold_for};
   status.hold_until = now_.mono + command.hold_for;
-  timers_.set(key(container.serial, 0, Timer::hold), *status.hold_until);
+  const Instant end = *status.hold_until;
+  timers_.set(key(container.serial, 0, Timer::hold),
+              replay_.release ? replay_.release(status.name, end) : end);
   emit(container, "hold").attributes = {{"until", rfc3339_nano(status.hold->until)},
                                         {"reason", command.reason}};
   save(container);

@@ -18,7 +18,7 @@ using Virtual = VirtualEngine;
 constexpr Duration kNear = seconds(15);
 // How far a simulated course may be ahead of the recorded one and still be the same.
 constexpr Duration kAhead = milliseconds(1500);
-// By which a loaded machine may look late at the budget.
+// By which a loaded machine may be late at what was due.
 constexpr Duration kLookLate = milliseconds(250);
 // For how long an agent was dead before the next one began to write, at most.
 constexpr Duration kDeathMax = seconds(1);
@@ -95,6 +95,7 @@ RecordedWorld::RecordedWorld(const std::vector<Event>& records) {
   }
   std::sort(budget_looks_.begin(), budget_looks_.end());
   for (auto& [name, container] : containers_) {
+    std::sort(container.releases.begin(), container.releases.end());
     std::stable_sort(container.changes.begin(), container.changes.end(),
                      [](const Change& a, const Change& b) { return a.at < b.at; });
     bool signalled = false;
@@ -127,7 +128,11 @@ void RecordedWorld::read(const Event& event) {
     }
     return;
   }
-  if (event.action == "start") add(Change::Kind::started, "");
+  if (event.action == "release") containers_[event.name].releases.push_back(event.at);
+  if (event.action == "start") {
+    add(Change::Kind::started, "");
+    containers_[event.name].started = event.at;
+  }
   if (event.action == "start_failed") add(Change::Kind::start_failed, event.attribute("exitCode"));
   if (event.action == "kill") add(Change::Kind::signalled, event.attribute("signal"));
   if (event.action == "die") {
@@ -155,29 +160,36 @@ void RecordedWorld::read_result(const Event& event) {
   result.output = event.attribute("output");
   result.pressure = event.attribute("pressure");
   result.traced = !event.attribute("traced").empty();
-  put_back_passes(check, result, event);
+  put_back_passes(container, check, result, event);
   check.results.push_back(std::move(result));
 }
 
-// The successes before RESULT that nobody wrote down one by one. They lie evenly in between; where
-// a restart or a death of the agent lies in between too, they go back from RESULT at their usual
-// pace, so that what follows finds the right phase.
-void RecordedWorld::put_back_passes(Check& check, const Result& result, const Event& event) {
+// The successes before RESULT that nobody wrote down one by one: evenly in between. Where a new run
+// lies in between (whose first result always has a record) they were of the old one, and follow the
+// record before at their usual pace; where a new agent does, it has only counted its own.
+void RecordedWorld::put_back_passes(const Container& container, Check& check, const Result& result,
+                                    const Event& event) {
   if (check.results.empty()) return;
-  const Result& before = check.results.back();
-  const Duration span = result.started - before.started;
+  const WallTime before = check.results.back().started;
   const std::int64_t passes =
       std::min({number_of(event.attribute("passes")), kPassesMax, kAllPassesMax - passes_});
-  const Duration even = span / (std::max<std::int64_t>(passes, 0) + 1);
+  const Duration even = (result.started - before) / (std::max<std::int64_t>(passes, 0) + 1);
   if (even <= Duration{0}) return;
-  if (check.pace == Duration{0} || even < check.pace) check.pace = even;
+  const bool new_run = container.started > before;
+  const bool new_agent = agent_began_ > before;
+  if (!new_run && !new_agent && (check.pace == Duration{0} || even < check.pace)) check.pace = even;
   if (passes <= 0) return;
-  const Duration step = even > check.pace + check.pace / 20 ? check.pace : even;
+  const Duration step = check.pace == Duration{0} ? even : std::min(even, check.pace);
   const Duration each = length_of(number_of(event.attribute("passes_took"))) / passes;
   passes_ += passes;
-  for (std::int64_t i = passes; i > 0; --i) {
+  for (std::int64_t i = 1; i <= passes; ++i) {
     Result pass;
-    pass.started = result.started - step * i;
+    pass.started = before + even * i;
+    if (new_agent) {
+      pass.started = result.started - step * (passes + 1 - i);
+    } else if (new_run) {
+      pass.started = before + step * i;
+    }
     pass.took = each;
     pass.outcome = "pass";
     check.results.push_back(std::move(pass));
@@ -202,6 +214,7 @@ void RecordedWorld::read_configure(const Event& event) {
     return;
   }
   if (first.empty()) return;
+  if (first == "yes") agent_began_ = event.at;
   Order order;
   order.at = event.at;
   order.what = first == "yes" ? Order::What::agent : Order::What::configure;
@@ -396,14 +409,20 @@ Supervisor::Replay RecordedWorld::replay() {
     drawn.pop_front();
     return share;
   };
-  replay.budget = [this](Instant at) {
-    if (simulation_ == nullptr) return at;
-    const WallTime planned = simulation_->now().wall + (at - simulation_->now().mono);
-    const auto look = std::lower_bound(budget_looks_.begin(), budget_looks_.end(), planned);
-    const bool late = look != budget_looks_.end() && *look - planned < kLookLate;
-    return late ? at + (*look - planned) : at;
+  replay.budget = [this](Instant at) { return when(budget_looks_, at); };
+  replay.release = [this](const std::string& name, Instant at) {
+    return when(containers_[name].releases, at);
   };
   return replay;
+}
+
+// The first of TIMES that is no earlier than AT, if it is not much later; else AT.
+Instant RecordedWorld::when(const std::vector<WallTime>& times, Instant at) const {
+  if (simulation_ == nullptr) return at;
+  const WallTime planned = simulation_->now().wall + (at - simulation_->now().mono);
+  const auto found = std::lower_bound(times.begin(), times.end(), planned);
+  const bool late = found != times.end() && *found - planned < kLookLate;
+  return late ? at + (*found - planned) : at;
 }
 
 std::string RecordedWorld::id_of(const std::string& name) const {

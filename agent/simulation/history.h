@@ -68,6 +68,8 @@ class RecordedWorld {
     std::map<std::string, Check> checks;
     std::vector<Change> changes;  // by time
     std::deque<double> jitter;    // drawn, in order
+    std::vector<WallTime> releases;
+    WallTime started{};  // of reading: its last run
   };
   struct Order {
     enum class What { command, configure, agent, shutdown };
@@ -79,7 +81,8 @@ class RecordedWorld {
   };
   void read(const Event& event);
   void read_result(const Event& event);
-  void put_back_passes(Check& check, const Result& result, const Event& event);
+  void put_back_passes(const Container& container, Check& check, const Result& result,
+                       const Event& event);
   void read_fact(const Event& event);
   void read_command(const Event& event);
   void read_configure(const Event& event);
@@ -90,6 +93,7 @@ class RecordedWorld {
   Change* find(const std::string& name, Change::Kind kind, WallTime at, Duration span);
   VirtualEngine::ProbeFate probe(const VirtualEngine::Probe& probe,
                                  const VirtualEngine::Host& host);
+  Instant when(const std::vector<WallTime>& times, Instant at) const;
   bool is_cut_off(const std::string& name, WallTime at, Duration span) const;
   const Result* match(Check& check, const CheckSpec& spec, WallTime now);
   std::string id_of(const std::string& name) const;
@@ -99,6 +103,7 @@ class RecordedWorld {
   std::vector<Order> orders_;
   std::vector<WallTime> budget_looks_;  // when the host's budget granted or refused something
   WallTime last_at_{};                  // of reading: the record before
+  WallTime agent_began_{};
   std::string first_config_;
   bool configured_ = false;
   std::int64_t passes_ = 0;  // that were put back
