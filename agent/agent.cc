@@ -10,6 +10,7 @@
 #include "agent/driver.h"
 #include "agent/image_resolve.h"
 #include "agent/log.h"
+#include "agent/network_facts.h"
 #include "agent/source_file.h"
 #include "agent/webhook_sender.h"
 #include "config/diff.h"
@@ -103,6 +104,7 @@ Status Agent::open_parts(const AgentOptions& options) {
   auto engine = LinuxEngine::open(loop_, *keeper_, std::move(engine_options));
   if (!engine) return fail(engine.error());
   engine_ = std::move(*engine);
+  engine_->reserve_addresses(fixed_addresses(*accepted_));
 
   Driver::Parts parts;
   parts.loop = &loop_;
@@ -368,6 +370,7 @@ Status Agent::accept(ProjectSpec project) {
   ++stats_.config_reloads_total;
   accepted_ = std::make_shared<const ProjectSpec>(std::move(project));
   config_hashes_.clear();
+  engine_->reserve_addresses(fixed_addresses(*accepted_));
   open_log(accepted_->log);
   stats_.config_last_reload = Loop::now().wall;
   for (const ServiceDiff& service : diff.services) {

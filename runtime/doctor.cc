@@ -149,10 +149,13 @@ void examine_tools(Findings& findings) {
   for (const Tool& tool :
        {Tool{"skopeo", "images cannot be pulled; name a x-keepwell.rootfs"},
         Tool{"umoci", "images cannot be unpacked; name a x-keepwell.rootfs"},
-        Tool{"netavark", "containers have no network but loopback, or the host's"},
-        Tool{"aardvark-dns", "containers do not find each other by name"}}) {
-    std::string path = find_program(tool.name);
-    if (path.empty()) path = find_program(std::string("/usr/lib/podman/") + tool.name);
+        Tool{"netavark",
+             "containers have no network but loopback, or the host's, and services that "
+             "name networks or ports do not start; apt-get install netavark"},
+        Tool{"iptables", "netavark cannot make its rules; apt-get install iptables"},
+        Tool{"aardvark-dns",
+             "containers do not find each other by name; apt-get install aardvark-dns"}}) {
+    std::string path = find_podman_helper(tool.name);
     findings.push_back({tool.name, path.empty() ? Verdict::limited : Verdict::good,
                         path.empty() ? std::string("not installed: ") + tool.without : path});
   }

@@ -56,6 +56,9 @@ EngineContext::EngineContext(Loop& loop_in, KeeperClient& keeper_in, LinuxEngine
       keeper(keeper_in),
       options(std::move(options_in)),
       commands(loop_in, keeper_in),
+      networks(loop_in, commands,
+               {.run_dir = options.run_dir,
+                .on_warning = [this](const std::string& text) { warn(text); }}),
       null(::open("/dev/null", O_RDWR | O_CLOEXEC)),
       root(geteuid() == 0),
       later_timer_(loop_in) {}
@@ -75,6 +78,7 @@ Status EngineContext::open() {
       keeper.watch(child.id, [this](const ExitRecord& record) { keeper.ack(record.id); });
   for (const ExitRecord& exit : keeper.inherited().exits)
     if (exit.key.starts_with("exec ")) keeper.ack(exit.id);
+  if (Status opened = networks.open(); !opened) return opened;
   host_capabilities = capability_names(own_status_mask("CapBnd:"));
   own_oom_score_adj = keepwell::own_oom_score_adj();
   rlimit nofile{};

@@ -21,6 +21,7 @@
 #include "runtime/keeper_client.h"
 #include "runtime/linux_engine.h"
 #include "runtime/loop.h"
+#include "runtime/network/networks.h"
 #include "runtime/oci/runtime_finder.h"
 #include "runtime/timer.h"
 
@@ -61,10 +62,19 @@ class EngineContext {
 
   std::function<void(const ContainerRef&)> on_container_exit;  // its probes are to end
 
+  // The container of a service that runs; pidfd -1: none does.
+  struct Running {
+    std::string id;
+    pid_t pid = 0;
+    int pidfd = -1;  // borrowed
+  };
+  std::function<Running(const std::string& project, const std::string& service)> find_running;
+
   Loop& loop;
   KeeperClient& keeper;
   LinuxEngineOptions options;
   HostCommands commands;
+  Networks networks;
   std::optional<CgroupRoot> cgroups;  // none: this host lets us make none
   std::optional<OciRuntime> runtime;
   std::string runtime_problem;

@@ -384,8 +384,10 @@ Result<json> bundle_config(const ServiceSpec& spec, const BundlePlan& plan) {
       {"mount", ""},          {"cgroup", spec.cgroup_mode}, {"network", spec.network_mode}};
   for (const auto& [type, mode] : kinds)
     if (mode != "host") namespaces.push_back({{"type", type}});
+  if (!plan.network_path.empty()) namespaces.back()["path"] = plan.network_path;
   json sysctl = json::object();
-  if (spec.network_mode != "host")
+  // One that it shares is set up as its owner wants it.
+  if (spec.network_mode.empty() || spec.network_mode == "none")
     sysctl = {{"net.ipv4.ip_unprivileged_port_start", "0"},
               {"net.ipv4.ping_group_range", "0 2147483647"}};
   if (!spec.domainname.empty()) sysctl["kernel.domainname"] = spec.domainname;

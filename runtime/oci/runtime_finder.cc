@@ -40,6 +40,13 @@ std::string find_program(const std::string& name) {
   return {};
 }
 
+std::string find_podman_helper(const std::string& name) {
+  for (const char* dir : {"", "/usr/lib/podman/", "/usr/libexec/podman/", "/usr/local/lib/podman/",
+                          "/usr/local/libexec/podman/"})
+    if (std::string path = find_program(dir + name); !path.empty()) return path;
+  return {};
+}
+
 void RuntimeFinder::find(Found on_found) {
   on_found_ = std::move(on_found);
   candidates_ = options_.setting == "auto" ? std::vector<std::string>{"crun", "runc"}

@@ -65,6 +65,21 @@ ProjectSpec full_project() {
   s.hostname = "h";
   s.domainname = "example.org";
   s.network_mode = "none";
+  s.networks = {{{"k",
+                  "n",
+                  "br9",
+                  1400,
+                  true,
+                  true,
+                  {{"10.0.0.0/8", "10.0.0.1", "10.1.0.0/16"}},
+                  {{"a", "b"}}},
+                 {"alias"},
+                 "10.0.0.2",
+                 "fd00::2",
+                 "02:00:00:00:00:01",
+                 3}};
+  s.networks_implicit = true;
+  s.ports = {{80, "udp", "127.0.0.1", 8080, 8090}};
   s.pid_mode = s.cgroup_mode = "host";
   s.ipc_mode = "none";
   s.group_add = {"staff", "44"};
