@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <string_view>
@@ -52,12 +53,17 @@ std::vector<std::string> obstacles(const ProjectSpec& project) {
   std::vector<std::string> all;
   long cpus = sysconf(_SC_NPROCESSORS_CONF);
   std::string missing = missing_for_containers(project);
+  const bool netavark = !find_podman_helper("netavark").empty();
   for (const ServiceSpec& service : project.services) {
     auto add = [&](const std::string& text) {
       all.push_back("service " + service.name + ": " + text);
     };
     if (service.runtime == RuntimeKind::oci) {
       if (!missing.empty()) add(missing);
+      if (!netavark && !service.networks.empty() && !service.networks_implicit) {
+        add("it is on networks, and netavark is not installed on this host; install netavark and "
+            "aardvark-dns, or set network_mode: host or none");
+      }
       if (!service.rootfs.empty() && !is_directory(service.rootfs)) {
         add("rootfs " + service.rootfs + " is no directory");
       }
@@ -98,6 +104,16 @@ int check_command(const CheckOptions& options) {
     std::printf("%s: will not run here:\n", project->file.c_str());
     for (const std::string& line : missing) std::printf("  %s\n", line.c_str());
     return 1;
+  }
+  const bool lonely = std::any_of(project->services.begin(), project->services.end(),
+                                  [](const ServiceSpec& s) { return s.networks_implicit; }) &&
+                      find_podman_helper("netavark").empty();
+  if (lonely) {
+    std::printf(
+        "%s: warning: netavark is not installed on this host, so services have no network but "
+        "their own loopback; install netavark and aardvark-dns, or set "
+        "x-keepwell.defaults.network_mode: none\n",
+        project->file.c_str());
   }
   std::size_t checks = 0;
   for (const ServiceSpec& service : project->services) checks += service.checks.size();

@@ -109,7 +109,9 @@ class Done:
 
 
 class Keepwell:
-    def __init__(self, compose=None, *, start=True, env=None, args=(), metrics=True, wait=True, wrap=()):
+    # NETWORKS: services that say nothing of networks get the project's default one, as they do outside of tests. Only
+    # for a test that runs in a network namespace of its own: bridges and rules are the whole machine's.
+    def __init__(self, compose=None, *, start=True, env=None, args=(), metrics=True, wait=True, wrap=(), networks=False):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="kw-e2e-"))
         self.run_dir = self.dir / "run"
         self.data_dir = self.dir / "data"
@@ -122,6 +124,7 @@ class Keepwell:
         self.args = list(args)
         self.wrap = list(wrap)  # a command that runs the one behind it, with fewer rights or limits
         self.bin = BIN
+        self.networks = networks
         self.env = dict(os.environ, KEEPWELL_HOST=f"unix://{self.run_dir}/keepwell.sock", **(env or {}))
         if compose is not None:
             self.write(compose, metrics)
@@ -136,6 +139,8 @@ class Keepwell:
         if isinstance(compose, dict):
             compose = json.loads(json.dumps(compose))
             compose.setdefault("name", "e2e")
+            if not self.networks:
+                compose.setdefault("x-keepwell", {}).setdefault("defaults", {}).setdefault("network_mode", "none")
             if metrics:
                 compose.setdefault("x-keepwell", {}).setdefault("metrics", {}).setdefault("listen", f"127.0.0.1:{self.port}")
             compose = json.dumps(compose, indent=1)

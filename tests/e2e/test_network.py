@@ -40,7 +40,7 @@ class Case(unittest.TestCase):
 
     def keepwell(self, services, **top):
         start = top.pop("start", True)
-        return e2e.Keepwell({"services": services, **top}, wrap=self.host.wrap, start=start)
+        return e2e.Keepwell({"services": services, **top}, wrap=self.host.wrap, start=start, networks=True)
 
     def check_clean(self):
         self.assertEqual(self.host.state(), self.before)
@@ -220,7 +220,7 @@ class Views(Case):
 class BadDays(Case):
     def test_ports_addresses_and_subnets_in_use(self):
         host = self.host
-        host.run("ip", "link", "add", "other0", "type", "dummy")
+        host.run("ip", "link", "add", "other0", "type", "bridge")
         host.run("ip", "addr", "add", "10.66.0.1/16", "dev", "other0")
         host.run("ip", "link", "set", "other0", "up")
         self.before = host.state()
@@ -243,7 +243,7 @@ class BadDays(Case):
                 second.bind(("0.0.0.0", 8090))
             # A second keepwell beside it: other subnets, and its port is refused.
             with e2e.Keepwell({"name": "second", "services": {"web": host.service("web", ports=["8090:8000"]),
-                                                              "more": host.service("more")}}, wrap=host.wrap) as other:
+                                                              "more": host.service("more")}}, wrap=host.wrap, networks=True) as other:
                 other.wait_state("more", "running")
                 self.assertIn("cannot publish port 8090/tcp", other.state("web")["Error"])
                 self.assertNotEqual(settings(other, "more")["Gateway"], settings(kw, "good")["Gateway"])
