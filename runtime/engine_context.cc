@@ -12,6 +12,7 @@
 #include "runtime/oci/bundle.h"
 #include "runtime/proc_info.h"
 #include "runtime/state_file.h"
+#include "runtime/user_namespace.h"
 
 namespace keepwell {
 
@@ -58,6 +59,7 @@ EngineContext::EngineContext(Loop& loop_in, KeeperClient& keeper_in, LinuxEngine
       commands(loop_in, keeper_in),
       networks(loop_in, commands,
                {.run_dir = options.run_dir,
+                .rootless = in_own_user_namespace(),
                 .on_warning = [this](const std::string& text) { warn(text); }}),
       null(::open("/dev/null", O_RDWR | O_CLOEXEC)),
       root(geteuid() == 0),

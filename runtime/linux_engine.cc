@@ -21,6 +21,7 @@
 #include "runtime/probe_connection.h"
 #include "runtime/probe_process.h"
 #include "runtime/state_file.h"
+#include "runtime/user_namespace.h"
 
 namespace keepwell {
 
@@ -252,6 +253,9 @@ void LinuxEngine::leave_nothing() {
     if (!done) context_->warn(done.error().text);
   }
   if (context_->cgroups) remove_cgroup_root(*context_->cgroups);
+  const bool any = std::any_of(containers_.begin(), containers_.end(),
+                               [](const auto& each) { return each.second->running(); });
+  if (!any && in_own_user_namespace()) release_user_namespace(context_->options.run_dir);
 }
 
 std::vector<int> LinuxEngine::pids(const std::string& id) const {

@@ -18,6 +18,7 @@
 #include "runtime/passwd.h"
 #include "runtime/proc_info.h"
 #include "runtime/state_file.h"
+#include "runtime/user_namespace.h"
 
 namespace keepwell {
 
@@ -310,6 +311,7 @@ Status OciStart::write_config(const std::string& rootfs) {
   plan.rootfs = rootfs;
   plan.etc_dir = bundle_ + "/etc";
   if (context_->cgroups) plan.cgroups_path = payload_path(*context_->cgroups, id_);
+  plan.no_limits = !context_->cgroups && in_own_user_namespace();
   plan.uid = user->uid;
   plan.gid = user->gid;
   plan.groups = user->groups;

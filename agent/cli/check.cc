@@ -12,6 +12,7 @@
 #include "agent/cli/files.h"
 #include "config/print.h"
 #include "runtime/oci/runtime_finder.h"
+#include "runtime/user_namespace.h"
 
 namespace keepwell {
 
@@ -38,7 +39,11 @@ long highest_cpu(std::string_view cpuset) {
 // What every container of PROJECT needs and this host has not.
 std::string missing_for_containers(const ProjectSpec& project) {
   if (geteuid() != 0) {
-    return "it is a container, which needs root; use sudo, or x-keepwell: {runtime: process}";
+    const std::vector<std::string> obstacles = user_namespace_obstacles();
+    if (!obstacles.empty()) {
+      return "it is a container, which an ordinary user cannot run here: " + obstacles.front() +
+             "; or use sudo, or x-keepwell: {runtime: process}";
+    }
   }
   bool automatic = project.runtime == "auto";
   std::string found = find_program(automatic ? "crun" : project.runtime);

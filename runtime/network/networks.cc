@@ -18,10 +18,7 @@ namespace keepwell {
 namespace {
 
 constexpr Duration kCommandTimeout = std::chrono::seconds(30);
-// A service alone on its network that is restarted needs the chains again at once.
-constexpr Duration kTidyDelay = std::chrono::seconds(3);
 constexpr std::size_t kAnswerMax = 1u << 20;
-constexpr std::size_t kRulesMax = 64u << 20;
 
 }  // namespace
 
@@ -63,11 +60,10 @@ Status Networks::open() {
   }
   // Of a start that was cut short between the two files.
   for (const std::string& id : list_state_files(dir_, ".ns")) {
-    if (!records_.contains(id)) remove_namespace(id);
+    if (!records_.contains(id) && id != "host") remove_namespace(id);
   }
   if (access((dir_ + "/chains").c_str(), F_OK) == 0 && records_.empty()) {
-    tidy_due_ = true;
-    tidy_timer_.start_after(kTidyDelay, [this] { tidy(); });
+    tidy_soon();
   }
   watch_dns();
   return {};
@@ -97,6 +93,10 @@ void Networks::run(std::vector<std::string> argv, HostCommands::Done on_done, in
                    int stdout_fd) {
   HostCommand command;
   command.argv = std::move(argv);
+  const std::string host = namespace_path("host");
+  if (options_.rootless && is_mount_point(host)) {
+    command.argv.insert(command.argv.begin(), {"nsenter", "--net=" + host, "--"});
+  }
   command.stdin_fd = stdin_fd;
   command.stdout_fd = stdout_fd;
   command.timeout = kCommandTimeout;
@@ -149,6 +149,18 @@ void Networks::plan(const std::shared_ptr<SetUpJob>& job) {
   }
   Status directory = make_private_dir(tools_.config_dir, 0700);
   if (!directory) return give_up(job, directory.error());
+  if (options_.rootless && !order.ports.empty()) {
+    return give_up(job, {Errc::unsupported,
+                         "cannot publish the ports of " + order.client.name +
+                             ": without root keepwell has no part of the host's network; use "
+                             "network_mode: host, or root"});
+  }
+  if (options_.rootless && !is_mount_point(namespace_path("host"))) {
+    return make_host_namespace([this, job](Status made) {
+      if (!made) return give_up(job, made.error());
+      plan(job);
+    });
+  }
   const NetworksInUse now = in_use(order.client.id);
   Result<NetworkRecord> record = plan_networks(options_.run_dir, order.client, order.uses, now);
   if (!record) return give_up(job, record.error());
@@ -220,26 +232,6 @@ Status Networks::share(const std::string& id, const std::string& name, const std
   return store(record);
 }
 
-void Networks::make_namespace(const std::string& id, std::function<void(Status)> on_done) {
-  remove_namespace(id);
-  const std::string at = namespace_path(id);
-  UniqueFd file(::open(at.c_str(), O_CREAT | O_RDONLY | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!file) return on_done(fail_errno("cannot make " + at));
-  // A child makes it, so that no process of ours has to come back from there.
-  run({"unshare", "--net=" + at, "--", "true"},
-      [at, on_done = std::move(on_done)](const HostCommandResult& result) {
-        if (result.ok()) return on_done({});
-        on_done(fail(Errc::os, "cannot make a network namespace at " + at + ": " + result.output));
-      });
-}
-
-void Networks::remove_namespace(const std::string& id) {
-  const std::string at = namespace_path(id);
-  while (::umount2(at.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0) {
-  }
-  ::unlink(at.c_str());
-}
-
 void Networks::netavark(const char* verb, const NetworkRecord& record,
                         std::function<void(const HostCommandResult&)> on_done) {
   Result<UniqueFd> input = memory_file(netavark_input(record));
@@ -260,193 +252,6 @@ void Networks::netavark(const char* verb, const NetworkRecord& record,
         on_done(whole);
       },
       in, out);
-}
-
-// ---- teardown
-
-void Networks::tear_down(const std::string& id, std::function<void()> on_done) {
-  add_job([this, id, on_done = std::move(on_done)] {
-    take_down(id, [this, on_done] {
-      on_done();
-      job_done();
-    });
-  });
-}
-
-void Networks::take_down(const std::string& id, Step then) {
-  auto found = records_.find(id);
-  if (found == records_.end() || found->second.endpoints.empty() || !find_tools()) {
-    return taken_down(id, then);
-  }
-  netavark("teardown", found->second,
-           [this, id, then = std::move(then)](const HostCommandResult& result) {
-             if (result.ok()) return taken_down(id, then);
-             take_down_again(id, netavark_complaint(result.output), then);
-           });
-}
-
-void Networks::take_down_again(const std::string& id, const std::string& complaint, Step then) {
-  const NetworkRecord record = records_.at(id);
-  make_namespace(id, [this, record, complaint, then = std::move(then)](Status made) {
-    auto by_hand = [this, record, then, complaint](const std::string& more) {
-      warn("netavark cannot take down the networks of " + record.name + ": " + complaint +
-           (more.empty() ? "" : "; " + more) + "; what is left of them is removed by hand");
-      take_down_by_hand(record, [this, id = record.id, then] { taken_down(id, then); });
-    };
-    if (!made) return by_hand(made.error().text);
-    netavark("setup", record, [this, record, then, by_hand](const HostCommandResult& result) {
-      if (!result.ok()) return by_hand(netavark_complaint(result.output));
-      netavark("teardown", record, [this, record, then, by_hand](const HostCommandResult& again) {
-        if (!again.ok()) return by_hand(netavark_complaint(again.output));
-        taken_down(record.id, then);
-      });
-    });
-  });
-}
-
-// What of RECORD nobody else has.
-GoneNetworks Networks::gone(const NetworkRecord& record) const {
-  GoneNetworks gone;
-  gone.containers.insert(record.id);
-  for (const Endpoint& e : record.endpoints) {
-    gone.bridges.insert(e.bridge);
-    for (const EndpointSubnet& s : e.subnets) gone.subnets.insert(to_string(s.subnet));
-  }
-  for (const auto& [id, other] : records_) {
-    if (id == record.id) continue;
-    for (const Endpoint& e : other.endpoints) {
-      gone.bridges.erase(e.bridge);
-      for (const EndpointSubnet& s : e.subnets) gone.subnets.erase(to_string(s.subnet));
-    }
-  }
-  return gone;
-}
-
-void Networks::take_down_by_hand(const NetworkRecord& record, Step then) {
-  remove_namespace(record.id);  // and with it the interfaces in it, and their other ends
-  GoneNetworks left = gone(record);
-  auto bridges =
-      std::make_shared<std::vector<std::string>>(left.bridges.begin(), left.bridges.end());
-  auto next = std::make_shared<Step>();
-  *next = [this, bridges, left, then = std::move(then), weak = std::weak_ptr<Step>(next)] {
-    if (bridges->empty()) {
-      return remove_rules(false, left, [this, left, then] { remove_rules(true, left, then); });
-    }
-    const std::string bridge = bridges->back();
-    bridges->pop_back();
-    run({"ip", "link", "delete", bridge, "type", "bridge"},
-        [again = weak.lock()](const HostCommandResult&) { (*again)(); });
-  };
-  (*next)();
-}
-
-void Networks::taken_down(const std::string& id, const Step& then) {
-  remove_namespace(id);
-  ports_.release(id);
-  const bool networked = records_.contains(id) && !records_.at(id).endpoints.empty();
-  records_.erase(id);
-  remove_state_file(path(id, ".json"));
-  const bool last = std::none_of(records_.begin(), records_.end(),
-                                 [](const auto& each) { return !each.second.endpoints.empty(); });
-  if (networked && last) {
-    tidy_due_ = true;
-    tidy_timer_.start_after(finishing_ ? Duration{0} : kTidyDelay, [this] { tidy(); });
-  }
-  then();
-}
-
-// iptables-save | rules_to_remove() | iptables-restore.
-void Networks::remove_rules(bool v6, GoneNetworks gone, Step then) {
-  Result<UniqueFd> made = memory_file();
-  if (!made) return then();
-  const int out = made->get();
-  auto saved = std::make_shared<UniqueFd>(std::move(*made));
-  run(
-      {v6 ? "ip6tables-save" : "iptables-save"},
-      [this, v6, saved, gone = std::move(gone),
-       then = std::move(then)](const HostCommandResult& result) {
-        const std::string script = rules_to_remove(memory_file_text(saved->get(), kRulesMax), gone);
-        Result<UniqueFd> input = memory_file(script);
-        if (!result.ok() || script.empty() || !input) return then();
-        const int in = input->get();
-        auto kept = std::make_shared<UniqueFd>(std::move(*input));
-        run(
-            {v6 ? "ip6tables-restore" : "iptables-restore", "--noflush", "--wait"},
-            [this, kept, then](const HostCommandResult& restored) {
-              if (!restored.ok()) {
-                warn("cannot remove netavark's chains from the firewall: " + restored.output);
-              }
-              then();
-            },
-            in);
-      },
-      -1, out);
-}
-
-void Networks::tidy() {
-  tidy_timer_.stop();
-  add_job([this] {
-    if (!tidy_due_) return job_done();
-    remove_rules(false, {}, [this] {
-      remove_rules(true, {}, [this] {
-        tidy_due_ = false;
-        ::unlink((dir_ + "/chains").c_str());
-        job_done();
-      });
-    });
-  });
-}
-
-void Networks::finish() {
-  finishing_ = true;
-  dns_watch_.stop();
-  dns_timer_.stop();
-  if (tidy_due_ && tidy_timer_.armed()) tidy();
-}
-
-// ---- names
-
-// aardvark-dns is nobody's child; if it dies, names are not resolved until it is started again.
-void Networks::watch_dns() {
-  const bool wanted = std::any_of(records_.begin(), records_.end(),
-                                  [](const auto& each) { return !each.second.endpoints.empty(); });
-  if (!wanted || !find_tools() || tools_.aardvark.empty()) return;
-  Result<std::string> text = read_small_file(tools_.config_dir + "/aardvark-dns/aardvark.pid", 32);
-  const pid_t pid = text ? std::atoi(text->c_str()) : 0;
-  UniqueFd pidfd(pid > 0 ? static_cast<int>(syscall(SYS_pidfd_open, pid, 0)) : -1);
-  if (!pidfd) {
-    dns_timer_.start_after(std::chrono::seconds(1 << std::min(dns_failures_, 6)),
-                           [this] { restart_dns(); });
-    return;
-  }
-  dns_failures_ = 0;
-  dns_watch_.stop();
-  dns_pidfd_ = std::move(pidfd);
-  (void)dns_watch_.start(dns_pidfd_.get(), {.readable = true}, [this](Ready) {
-    dns_watch_.stop();
-    dns_pidfd_.reset();
-    // The last container's teardown ends it too.
-    dns_timer_.start_after(std::chrono::seconds(1), [this] { watch_dns(); });
-  });
-}
-
-void Networks::restart_dns() {
-  add_job([this] {
-    const std::string config = tools_.config_dir + "/aardvark-dns";
-    std::vector<std::string> argv = {tools_.aardvark, "--config", config, "-p", "53", "run"};
-    const bool wanted = std::any_of(records_.begin(), records_.end(), [](const auto& each) {
-      return !each.second.endpoints.empty();
-    });
-    if (!wanted || dns_watch_.watching()) return job_done();
-    run(std::move(argv), [this](const HostCommandResult& result) {
-      dns_failures_ = result.ok() ? 0 : dns_failures_ + 1;
-      if (!result.ok()) {
-        warn("names are not resolved: cannot start aardvark-dns: " + result.output);
-      }
-      watch_dns();
-      job_done();
-    });
-  });
 }
 
 // ---- records

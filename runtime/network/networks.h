@@ -3,6 +3,7 @@
 //   <run_dir>/networks/<id>.json   what a container has (network_record.h)
 //   <run_dir>/networks/<id>.ns     its network namespace, bound to a file: it is there before the
 //                                  container and outlives the agent; the OCI runtime joins it
+//   <run_dir>/networks/host.ns     where the bridges are without root, with pasta for the way out
 //   <run_dir>/networks/netavark/   netavark's own, and aardvark-dns's
 //
 // A container gets a namespace with each start, with the addresses and published ports of the start
@@ -47,6 +48,7 @@ class Networks {
  public:
   struct Options {
     std::string run_dir;
+    bool rootless = false;  // the host's network is not ours: bridges are in a namespace between
     std::function<void(const std::string&)> on_warning;
   };
   // REQUIRES: LOOP and COMMANDS outlive it.
@@ -107,6 +109,8 @@ class Networks {
   void give_up(const std::shared_ptr<SetUpJob>& job, Error why);
   void made(const std::shared_ptr<SetUpJob>& job, const HostCommandResult& result);
 
+  void make_host_namespace(std::function<void(Status)> on_done);
+  void end_pasta();
   void make_namespace(const std::string& id, std::function<void(Status)> on_done);
   void remove_namespace(const std::string& id);
   void netavark(const char* verb, const NetworkRecord& record,
@@ -120,6 +124,7 @@ class Networks {
   void run(std::vector<std::string> argv, HostCommands::Done on_done, int stdin_fd = -1,
            int stdout_fd = -1);
 
+  void tidy_soon();
   void tidy();
   void watch_dns();
   void restart_dns();

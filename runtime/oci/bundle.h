@@ -40,8 +40,9 @@ struct BundlePlan {
   std::vector<BundleDevice> devices;        // of spec.devices, and all for privileged ones
   std::vector<BundleMount> mounts;          // of prepare_mounts()
   bool v1_memory = false;                   // the host's memory controller is the one of cgroup v1
-  std::string network_path;                 // namespace to join; empty: one of its own
-  std::string init;                         // REQUIRED with spec.init: host path of keepwell-init
+  bool no_limits = false;    // nobody lets us make cgroups, and the runtime must not try
+  std::string network_path;  // namespace to join; empty: one of its own
+  std::string init;          // REQUIRED with spec.init: host path of keepwell-init
 };
 
 // The hostname inside.

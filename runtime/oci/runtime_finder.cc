@@ -11,6 +11,7 @@
 
 #include "runtime/oci/bundle.h"
 #include "runtime/proc_info.h"
+#include "runtime/user_namespace.h"
 
 namespace keepwell {
 
@@ -97,6 +98,7 @@ Status RuntimeFinder::write_trial_bundle() {
   plan.id = trial_id();
   plan.rootfs = bundle + "/rootfs";
   plan.cgroups_path = options_.cgroups_path;
+  plan.no_limits = plan.cgroups_path.empty() && in_own_user_namespace();
   plan.own_oom_score_adj = own_oom_score_adj();
   plan.host_capabilities = capability_names(own_status_mask("CapBnd:"));
   auto config = bundle_config(spec, plan);

@@ -125,6 +125,7 @@ class Keepwell:
         self.wrap = list(wrap)  # a command that runs the one behind it, with fewer rights or limits
         self.bin = BIN
         self.networks = networks
+        self.user_dirs = False  # True: they are those that keepwell chooses
         self.env = dict(os.environ, KEEPWELL_HOST=f"unix://{self.run_dir}/keepwell.sock", **(env or {}))
         if compose is not None:
             self.write(compose, metrics)
@@ -153,10 +154,13 @@ class Keepwell:
         assert self.process is None
         self.log = self.log or open(self.log_path, "ab")
         self.process = subprocess.Popen(
-            [*self.wrap, self.bin / "keepwell", "run", "-f", self.file, "--run-dir", self.run_dir, "--data-dir", self.data_dir, *self.args],
+            [*self.wrap, self.bin / "keepwell", "run", "-f", self.file, *self.place(), *self.args],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=self.env, cwd=self.dir, start_new_session=True)
         if wait:
             wait_until("the API answers", self.answers, 15)
+
+    def place(self):
+        return ["--run-dir", self.run_dir, "--data-dir", self.data_dir] if not self.user_dirs else []
 
     def answers(self):
         if self.process.poll() is not None:

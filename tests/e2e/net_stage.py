@@ -128,7 +128,7 @@ class HostNetwork:
         with self.socket() as s:
             try:
                 s.connect((address, port))
-                s.sendall(f"GET {path} HTTP/1.0\r\nHost: x\r\n\r\n".encode())
+                s.sendall(f"GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n".encode())
                 answer = b""
                 while piece := s.recv(65536):
                     answer += piece
