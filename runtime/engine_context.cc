@@ -80,6 +80,11 @@ Status EngineContext::open() {
       keeper.watch(child.id, [this](const ExitRecord& record) { keeper.ack(record.id); });
   for (const ExitRecord& exit : keeper.inherited().exits)
     if (exit.key.starts_with("exec ")) keeper.ack(exit.id);
+  if (in_own_user_namespace()) {
+    Result<std::unique_ptr<SocketMaker>> maker = SocketMaker::start(loop, keeper);
+    if (!maker) return fail(maker.error());
+    socket_maker_ = std::move(*maker);
+  }
   if (Status opened = networks.open(); !opened) return opened;
   host_capabilities = capability_names(own_status_mask("CapBnd:"));
   own_oom_score_adj = keepwell::own_oom_score_adj();

@@ -23,6 +23,7 @@
 #include "runtime/loop.h"
 #include "runtime/network/networks.h"
 #include "runtime/oci/runtime_finder.h"
+#include "runtime/socket_maker.h"
 #include "runtime/timer.h"
 
 namespace keepwell {
@@ -92,6 +93,7 @@ class EngineContext {
 
   Timer later_timer_;
   std::vector<std::function<void()>> later_;
+  std::unique_ptr<SocketMaker> socket_maker_;  // in a user namespace of our own
   std::unique_ptr<RuntimeFinder> finder_;
   std::vector<std::function<void()>> runtime_waiters_;
   std::vector<std::function<void()>> start_waiters_;

@@ -397,8 +397,11 @@ Result<json> bundle_config(const ServiceSpec& spec, const BundlePlan& plan) {
   json sysctl = json::object();
   // One that it shares is set up as its owner wants it.
   if (spec.network_mode.empty() || spec.network_mode == "none")
-    sysctl = {{"net.ipv4.ip_unprivileged_port_start", "0"},
-              {"net.ipv4.ping_group_range", "0 2147483647"}};
+    sysctl = {
+        {"net.ipv4.ip_unprivileged_port_start", "0"},
+        {"net.ipv4.ping_group_range",
+         in_own_user_namespace() ? "0 65535" : "0 2147483647"}  // groups that there are
+    };
   if (!spec.domainname.empty()) sysctl["kernel.domainname"] = spec.domainname;
   for (const auto& [name, value] : spec.sysctls) sysctl[name] = value;
 

@@ -70,7 +70,6 @@ class Case(unittest.TestCase):
     def keepwell(self, services):
         """Run and data directory are those of the user."""
         kw = e2e.Keepwell(None, start=False, wrap=become_user(), networks=True, env=self.env)
-        self.addCleanup(kw.close)
         os.chmod(kw.dir, 0o755)
         kw.run_dir = self.dir / "run/keepwell"
         kw.data_dir = self.dir / ".local/share/keepwell"
@@ -92,24 +91,25 @@ class Processes(Case):
         kw = self.keepwell({"web": e2e.process("touch up; exec sleep 1000", healthcheck=check, restart="always",
                                                working_dir=str(self.dir)),
                             "once": e2e.process("id -u; exit 3")})
-        kw.start()
-        kw.wait_health("web", "healthy")
-        self.assertTrue((self.dir / "run/keepwell/keepwell.sock").exists())
-        self.assertTrue((self.dir / ".local/share/keepwell").is_dir())
-        e2e.wait_until("the job's exit code", lambda: kw.state("once")["ExitCode"] == 3)
-        self.assertIn(str(UID), kw.ok("logs", "once"))
-        # The user's own client finds it without being told where.
-        listed = self.as_user(e2e.BIN / "keepwell", "ps")
-        self.assertIn("web", listed.out, listed)
-        self.assertEqual(self.as_user(e2e.BIN / "keepwell", "exec", "web", "id", "-u").out.strip(), str(UID))
-        first = kw.pid("web")
-        os.kill(kw.agent_pid(), signal.SIGKILL)
-        e2e.wait_until("a new agent", lambda: kw.run("ps").code == 0 and kw.agent_pid())
-        self.assertEqual(kw.pid("web"), first)
-        (self.dir / "up").unlink()  # unhealthy: restarted, which makes it well
-        e2e.wait_until("it was restarted", lambda: kw.pid("web") not in (0, first))
-        kw.wait_health("web", "healthy")
-        self.assertEqual(kw.stop(), 0)
+        with kw:
+            kw.start()
+            kw.wait_health("web", "healthy")
+            self.assertTrue((self.dir / "run/keepwell/keepwell.sock").exists())
+            self.assertTrue((self.dir / ".local/share/keepwell").is_dir())
+            e2e.wait_until("the job's exit code", lambda: kw.state("once")["ExitCode"] == 3)
+            self.assertIn(str(UID), kw.ok("logs", "once"))
+            # The user's own client finds it without being told where.
+            listed = self.as_user(e2e.BIN / "keepwell", "ps")
+            self.assertIn("web", listed.out, listed)
+            self.assertEqual(self.as_user(e2e.BIN / "keepwell", "exec", "web", "id", "-u").out.strip(), str(UID))
+            first = kw.pid("web")
+            os.kill(kw.agent_pid(), signal.SIGKILL)
+            e2e.wait_until("a new agent", lambda: kw.run("ps").code == 0 and kw.agent_pid())
+            self.assertEqual(kw.pid("web"), first)
+            (self.dir / "up").unlink()  # unhealthy: restarted, which makes it well
+            e2e.wait_until("it was restarted", lambda: kw.pid("web") not in (0, first))
+            kw.wait_health("web", "healthy")
+            self.assertEqual(kw.stop(), 0)
 
     def test_what_is_missing_is_said_with_the_way_out(self):
         (self.dir / "compose.yaml").write_text('services: { web: { command: x, x-keepwell: { rootfs: /tmp } } }')
@@ -150,43 +150,44 @@ class Containers(Case):
             "peer": self.service("exec sleep 1000", user="1000:1000"),
             "lone": self.service("exec sleep 1000", network_mode="none"),
             "host": self.service("exec sleep 1000", network_mode="host")})
-        kw.start()
-        for name in ("web", "peer", "lone", "host"):
-            kw.wait_state(name, "running")
-        kw.wait_health("web", "healthy")
-        # Root in there is the user outside, and others are of the user's range.
-        self.assertEqual(pathlib.Path(f"/proc/{kw.pid('web')}").stat().st_uid, UID)
-        self.assertEqual(pathlib.Path(f"/proc/{kw.pid('peer')}").stat().st_uid, FIRST_SUBID + 999)
-        self.assertEqual(kw.ok("exec", "web", "id", "-u").strip(), "0")
-        self.assertEqual(kw.ok("exec", "peer", "id", "-u").strip(), "1000")
-        if os.path.exists("/usr/lib/podman/netavark"):
-            e2e.wait_until("peer reaches web by its name", lambda: "served" in kw.run("exec", "peer", "wget", "-qO-", "http://web/").out)
-        else:
-            print("netavark is not installed: names were not tried")
+        with kw:
+            kw.start()
+            for name in ("web", "peer", "lone", "host"):
+                kw.wait_state(name, "running")
+            kw.wait_health("web", "healthy")
+            # Root in there is the user outside, and others are of the user's range.
+            self.assertEqual(pathlib.Path(f"/proc/{kw.pid('web')}").stat().st_uid, UID)
+            self.assertEqual(pathlib.Path(f"/proc/{kw.pid('peer')}").stat().st_uid, FIRST_SUBID + 999)
+            self.assertEqual(kw.ok("exec", "web", "id", "-u").strip(), "0")
+            self.assertEqual(kw.ok("exec", "peer", "id", "-u").strip(), "1000")
+            if os.path.exists("/usr/lib/podman/netavark"):
+                e2e.wait_until("peer reaches web by its name", lambda: "served" in kw.run("exec", "peer", "wget", "-qO-", "http://web/").out)
+            else:
+                print("netavark is not installed: names were not tried")
 
-        pids = {name: kw.pid(name) for name in ("web", "peer", "lone")}
-        os.kill(kw.agent_pid(), signal.SIGKILL)
-        e2e.wait_until("a new agent", lambda: kw.run("ps").code == 0 and kw.agent_pid())
-        self.assertEqual({name: kw.pid(name) for name in pids}, pids)
-        self.assertEqual(kw.ok("exec", "peer", "id", "-u").strip(), "1000")
+            pids = {name: kw.pid(name) for name in ("web", "peer", "lone")}
+            os.kill(kw.agent_pid(), signal.SIGKILL)
+            e2e.wait_until("a new agent", lambda: kw.run("ps").code == 0 and kw.agent_pid())
+            self.assertEqual({name: kw.pid(name) for name in pids}, pids)
+            self.assertEqual(kw.ok("exec", "peer", "id", "-u").strip(), "1000")
 
-        # A new keeper gets into the same namespace, and takes them up.
-        kw.remember()
-        os.kill(kw.keeper_pid(), signal.SIGKILL)
-        kw.process.wait(20)
-        kw.process = None
-        kw.start()
-        self.assertEqual({name: kw.pid(name) for name in pids}, pids)
-        self.assertEqual(kw.ok("exec", "peer", "id", "-u").strip(), "1000")
-        kw.wait_health("web", "healthy")
-        kw.ok("restart", "lone")
-        kw.wait_state("lone", "running")
-        self.assertNotEqual(kw.pid("lone"), pids["lone"])
-        self.assertEqual(kw.stop(), 0)
-        self.assertFalse((kw.run_dir / "user-namespace").exists())
-        left = [p for p in pathlib.Path("/proc").glob("[0-9]*")
-                if self.owner(p) in (UID, *range(FIRST_SUBID, FIRST_SUBID + 65536))]
-        self.assertEqual([(p / "cmdline").read_bytes() for p in left], [])
+            # A new keeper gets into the same namespace, and takes them up.
+            kw.remember()
+            os.kill(kw.keeper_pid(), signal.SIGKILL)
+            kw.process.wait(20)
+            kw.process = None
+            kw.start()
+            self.assertEqual({name: kw.pid(name) for name in pids}, pids)
+            self.assertEqual(kw.ok("exec", "peer", "id", "-u").strip(), "1000")
+            kw.wait_health("web", "healthy")
+            kw.ok("restart", "lone")
+            kw.wait_state("lone", "running")
+            self.assertNotEqual(kw.pid("lone"), pids["lone"])
+            self.assertEqual(kw.stop(), 0)
+            self.assertFalse((kw.run_dir / "user-namespace").exists())
+            left = [p for p in pathlib.Path("/proc").glob("[0-9]*")
+                    if self.owner(p) in (UID, *range(FIRST_SUBID, FIRST_SUBID + 65536))]
+            self.assertEqual([(p / "cmdline").read_bytes() for p in left], [])
 
     @staticmethod
     def owner(path):
