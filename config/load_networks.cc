@@ -20,7 +20,7 @@ void read_network_name(const Field& f, DefinitionDraft& d) {
   const std::string& name = d.spec.name;
   if (name.empty() || name.size() > 200 || name.find_first_not_of(kLetters) != std::string::npos ||
       kLetters.find(name.front()) >= kLetters.find('_')) {
-    f.error("network name " + quoted(name) +
+    f.error("network name " + in_quotes(name) +
             " cannot be used; write letters, digits, _ . or -, a letter or digit first");
   }
 }
@@ -30,7 +30,7 @@ void read_driver(const Field& f, DefinitionDraft&) {
   if (!read_text(f.context, "driver of a network", f.value(), driver)) return;
   if (!driver.empty() && driver != "bridge" && driver != "default") {
     f.context.report.unsupported(
-        f.value().place, "network driver " + quoted(driver) +
+        f.value().place, "network driver " + in_quotes(driver) +
                              " is not supported; use bridge, or network_mode: host or none in the "
                              "services");
   }
@@ -47,7 +47,7 @@ void read_driver_opts(const Field& f, DefinitionDraft& d) {
       if (!read_text(f.context, entry.key, entry.value, text)) continue;
       if (text.empty() || text.size() > 15 || text.find_first_of("/: \t") != std::string::npos) {
         f.context.report.error(entry.value.place,
-                               quoted(text) +
+                               in_quotes(text) +
                                    " is no name of an interface; write up to 15 letters "
                                    "and digits");
       } else {
@@ -105,9 +105,9 @@ void read_subnet(const Field& f, IpamDraft& d) {
   d.subnet_place = f.value().place;
   std::optional<Subnet> subnet = parse_subnet(text);
   if (!subnet || subnet->prefix == 0) {
-    f.error("subnet " + quoted(text) + " is none; write ADDRESS/BITS, such as 10.5.0.0/24");
+    f.error("subnet " + in_quotes(text) + " is none; write ADDRESS/BITS, such as 10.5.0.0/24");
   } else if (subnet->base.bits() - subnet->prefix < 2) {
-    f.error("subnet " + quoted(text) + " has no room for containers; write /" +
+    f.error("subnet " + in_quotes(text) + " has no room for containers; write /" +
             std::to_string(subnet->base.bits() - 2) + " or less");
   } else {
     d.spec.subnet = to_string(*subnet);
@@ -119,7 +119,7 @@ void read_gateway(const Field& f, IpamDraft& d) {
   d.gateway_place = f.value().place;
   std::optional<IpAddress> address = parse_ip(text);
   if (!address) {
-    f.error("gateway " + quoted(text) + " is no address");
+    f.error("gateway " + in_quotes(text) + " is no address");
   } else {
     d.spec.gateway = to_string(*address);
   }
@@ -130,7 +130,7 @@ void read_ip_range(const Field& f, IpamDraft& d) {
   d.range_place = f.value().place;
   std::optional<Subnet> range = parse_subnet(text);
   if (!range) {
-    f.error("ip_range " + quoted(text) + " is none; write ADDRESS/BITS, such as 10.5.0.128/25");
+    f.error("ip_range " + in_quotes(text) + " is none; write ADDRESS/BITS, such as 10.5.0.128/25");
   } else {
     d.spec.ip_range = to_string(*range);
   }
@@ -178,8 +178,8 @@ void read_ipam_driver(const Field& f, DefinitionDraft&) {
   std::string driver;
   if (!read_text(f.context, "ipam.driver", f.value(), driver)) return;
   if (!driver.empty() && driver != "default") {
-    f.context.report.unsupported(f.value().place,
-                                 "ipam.driver " + quoted(driver) + " is not supported; remove it");
+    f.context.report.unsupported(
+        f.value().place, "ipam.driver " + in_quotes(driver) + " is not supported; remove it");
   }
 }
 void read_ipam_config(const Field& f, DefinitionDraft& d) {
@@ -216,7 +216,7 @@ void check_against_others(LoadContext& context, const NetworkDefinition& one) {
   for (const auto& [key, other] : context.resources.networks) {
     if (other.spec.name == one.spec.name) {
       context.report.error(one.place, "networks " + key + " and " + one.spec.key +
-                                          " have one name, " + quoted(one.spec.name) +
+                                          " have one name, " + in_quotes(one.spec.name) +
                                           "; choose another");
     }
     for (const SubnetSpec& a : one.spec.subnets) {

@@ -88,27 +88,27 @@ PortDraft split_short(std::string text) {
 void add_ports(LoadContext& context, const Place& place, const std::string& whole, PortDraft draft,
                ServiceDraft& d) {
   auto wrong = [&](const std::string& text) {
-    context.report.error(place, "port " + quoted(whole) + ": " + text);
+    context.report.error(place, "port " + in_quotes(whole) + ": " + text);
   };
   std::optional<Range> target = parse_range(draft.target, 1);
   if (!target) {
-    return wrong(quoted(draft.target) +
+    return wrong(in_quotes(draft.target) +
                  " is no port of the container; write HOST:CONTAINER, such as 8080:80");
   }
   std::optional<Range> published;
   if (!draft.published.empty()) {
     published = parse_range(draft.published, 0);
     if (!published)
-      return wrong(quoted(draft.published) + " is no port of the host; write 1-65535");
+      return wrong(in_quotes(draft.published) + " is no port of the host; write 1-65535");
     if (published->first == 0) published.reset();  // any
   }
   if (draft.protocol != "tcp" && draft.protocol != "udp") {
-    return wrong("protocol " + quoted(draft.protocol) + " is not supported; write tcp or udp");
+    return wrong("protocol " + in_quotes(draft.protocol) + " is not supported; write tcp or udp");
   }
   std::optional<IpAddress> host_ip;
   if (!draft.host_ip.empty()) {
     host_ip = parse_ip(draft.host_ip);
-    if (!host_ip) return wrong(quoted(draft.host_ip) + " is no address of the host");
+    if (!host_ip) return wrong(in_quotes(draft.host_ip) + " is no address of the host");
     if (*host_ip == IpAddress{}) host_ip.reset();  // 0.0.0.0: all
   }
   if (published && published->count() != target->count() && target->count() != 1) {
@@ -171,7 +171,7 @@ void read_expose(const Field& f, ServiceDraft& d) {
     const std::string protocol = slash == std::string::npos ? "tcp" : item.text.substr(slash + 1);
     std::optional<Range> range = parse_range(std::string_view(item.text).substr(0, slash), 1);
     if (!range || (protocol != "tcp" && protocol != "udp")) {
-      f.context.report.error(item.place, "expose: " + quoted(item.text) +
+      f.context.report.error(item.place, "expose: " + in_quotes(item.text) +
                                              " is no port; write 3000, 3000-3005 or 53/udp");
       continue;
     }

@@ -23,7 +23,7 @@ void read_mac(const Field& f, std::string& out) {
   std::string text;
   if (!read_text(f.context, "mac_address", f.value(), text)) return;
   if (!is_mac_address(text)) {
-    f.error("mac_address " + quoted(text) +
+    f.error("mac_address " + in_quotes(text) +
             " is none; write six pairs of hex digits, such as 02:42:ac:11:00:02");
     return;
   }
@@ -37,7 +37,7 @@ void read_aliases(const Field& f, NetworkUseDraft& d) {
   for (const Node& item : f.value().items) {
     if (item.text.empty() || item.text.size() > 253 ||
         item.text.find_first_of(" \t\r\n,/:") != std::string::npos) {
-      f.context.report.error(item.place, "alias " + quoted(item.text) + " is no host name");
+      f.context.report.error(item.place, "alias " + in_quotes(item.text) + " is no host name");
     }
   }
 }
@@ -48,7 +48,7 @@ void read_address(const Field& f, bool v6, std::string& out, Place& place) {
   place = f.value().place;
   std::optional<IpAddress> address = parse_ip(text);
   if (!address || address->v6 != v6) {
-    f.error(f.name() + " " + quoted(text) + " is no address of IP version " + (v6 ? "6" : "4"));
+    f.error(f.name() + " " + in_quotes(text) + " is no address of IP version " + (v6 ? "6" : "4"));
     return;
   }
   out = to_string(*address);
@@ -125,7 +125,7 @@ bool add_network(LoadContext& context, ServiceDraft& d, NetworkUseDraft use,
     for (const auto& [name, network] : known) names.push_back(name);
     const std::string_view near = nearest_name(key, names);
     context.report.error(
-        use.place, "network " + quoted(key) + " is not in the file's networks; " +
+        use.place, "network " + in_quotes(key) + " is not in the file's networks; " +
                        (near.empty() ? "add it there" : "did you mean " + std::string(near) + "?"));
     return false;
   }
@@ -191,7 +191,7 @@ class NetworkCheck {
     }
     const std::string_view near = nearest_name(name, names);
     context_.report.error(draft.place_of("network_mode"),
-                          "network_mode names " + quoted(name) + ", " +
+                          "network_mode names " + in_quotes(name) + ", " +
                               (by_service ? "a service which this file does not have; "
                                           : "a container which this file does not make; ") +
                               (near.empty() ? "write service:NAME with a service of this file"
@@ -287,7 +287,7 @@ void read_networks(const Field& f, ServiceDraft& d) {
       if (!read_text(f.context, "an item of networks", item, key)) continue;
       if (!seen.insert(key).second) {
         f.context.report.error(
-            item.place, "networks names " + quoted(key) + " a second time; keep one of them");
+            item.place, "networks names " + in_quotes(key) + " a second time; keep one of them");
         continue;
       }
       NetworkUseDraft use;
