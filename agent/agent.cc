@@ -11,6 +11,7 @@
 #include "agent/evidence_collector.h"
 #include "agent/image_resolve.h"
 #include "agent/log.h"
+#include "agent/network_facts.h"
 #include "agent/source_file.h"
 #include "agent/webhook_sender.h"
 #include "config/diff.h"
@@ -106,6 +107,7 @@ Status Agent::open_parts(const AgentOptions& options) {
   auto engine = LinuxEngine::open(loop_, *keeper_, std::move(engine_options));
   if (!engine) return fail(engine.error());
   engine_ = std::move(*engine);
+  engine_->reserve_addresses(fixed_addresses(*accepted_));
 
   evidence_ = std::make_unique<EvidenceCollector>(
       loop_, *engine_, incidents_,
@@ -377,6 +379,7 @@ Status Agent::accept(ProjectSpec project) {
   ++stats_.config_reloads_total;
   accepted_ = std::make_shared<const ProjectSpec>(std::move(project));
   config_hashes_.clear();
+  engine_->reserve_addresses(fixed_addresses(*accepted_));
   open_log(accepted_->log);
   apply_guard_settings();
   stats_.config_last_reload = Loop::now().wall;

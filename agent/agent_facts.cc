@@ -1,16 +1,19 @@
 // What the agent tells of the host, of its containers and of itself, for the API and the metrics.
 #include <charconv>
+#include <map>
 #include <set>
 
 #include "agent/agent.h"
 #include "agent/driver.h"
 #include "agent/mount_facts.h"
+#include "agent/network_facts.h"
 #include "exporters/compose_labels.h"
 #include "exporters/metrics_text.h"
 #include "runtime/host_info.h"
 #include "runtime/keeper_client.h"
 #include "runtime/linux_engine.h"
 #include "runtime/loop.h"
+#include "runtime/network/interface_counters.h"
 
 namespace keepwell {
 
@@ -27,20 +30,6 @@ VersionFacts version_facts(const HostInfo& host) {
   return facts;
 }
 
-// What the image says that it listens on: "6379/tcp". Nothing is published.
-std::vector<PortFacts> exposed_ports(const ServiceSpec& spec) {
-  std::vector<PortFacts> ports;
-  for (const std::string& text : spec.exposed_ports) {
-    PortFacts port;
-    const char* end = text.data() + text.size();
-    const auto [stop, error] = std::from_chars(text.data(), end, port.container_port);
-    if (error != std::errc() || port.container_port == 0) continue;
-    if (stop != end && *stop == '/') port.protocol.assign(stop + 1, end);
-    ports.push_back(std::move(port));
-  }
-  return ports;
-}
-
 }  // namespace
 
 RuntimeFacts Agent::facts(const ContainerStatus& status) {
@@ -51,7 +40,12 @@ RuntimeFacts Agent::facts(const ContainerStatus& status) {
   if (hash.empty()) hash = config_hash(*status.spec);
   facts.config_hash = hash;
   facts.image_id = status.spec->image_id;
-  facts.ports = exposed_ports(*status.spec);
+  facts.shared_network = engine_->network_shared_with(status.id);
+  facts.sandbox_key = engine_->network_namespace(status.id);
+  // Of one that shares a network, they are shown with the other.
+  add_network_facts(*status.spec, status.id, accepted_->run_dir,
+                    facts.shared_network.empty() ? engine_->networks(status.id) : nullptr,
+                    status.pid != 0, facts);
   if (status.spec->runtime == RuntimeKind::oci) {
     facts.oci_runtime = engine_->runtime_name().substr(0, engine_->runtime_name().find(' '));
     facts.driver = status.spec->image_id.empty() ? "rootfs" : "overlay2";
@@ -126,6 +120,11 @@ Result<ServiceUsage> Agent::measure(const ContainerStatus& status) const {
   auto waited = [&](const std::optional<Pressure>& pressure) {
     return pressure ? std::optional(seconds(pressure->total)) : std::nullopt;
   };
+  std::optional<std::uint64_t> received, transmitted;
+  for (const auto& [name, counters] : engine_->network_counters(status.id)) {
+    received = received.value_or(0) + counters.rx_bytes;
+    transmitted = transmitted.value_or(0) + counters.tx_bytes;
+  }
   return ServiceUsage{
       .cpu_seconds = seconds(read->cpu),
       .cpu_throttled_seconds = seconds(read->cpu_throttled),
@@ -135,6 +134,8 @@ Result<ServiceUsage> Agent::measure(const ContainerStatus& status) const {
       .memory_limit_bytes = read->memory_limit_bytes,
       .processes = read->pids,
       .oom_kills = read->oom_kills,
+      .network_receive_bytes = received,
+      .network_transmit_bytes = transmitted,
       .cpu_pressure_seconds = waited(read->cpu_pressure),
       .memory_pressure_seconds = waited(read->memory_pressure),
       .io_pressure_seconds = waited(read->io_pressure)};
@@ -167,6 +168,10 @@ Result<ContainerStats> Agent::sample(const ContainerStatus& status) const {
   add_pressure("io", read->io_pressure);
   stats.pids = read->pids;
   stats.pids_limit = read->pids_limit.value_or(0);
+  for (const auto& [name, c] : engine_->network_counters(status.id)) {
+    stats.networks[name] = {c.rx_bytes, c.rx_packets, c.rx_errors, c.rx_dropped,
+                            c.tx_bytes, c.tx_packets, c.tx_errors, c.tx_dropped};
+  }
   stats.block.push_back({.read_bytes = read->io_read_bytes, .write_bytes = read->io_write_bytes});
   return stats;
 }

@@ -5,6 +5,7 @@
 #include "runtime/launch.h"
 #include "runtime/net_probe/body_regex.h"
 #include "runtime/state_file.h"
+#include "runtime/user_namespace.h"
 
 namespace keepwell {
 
@@ -41,6 +42,9 @@ Result<LoadOptions> load_options(const FileOptions& files, const std::string& ru
   options.regex_fault = body_regex_fault;
   options.run_dir = setting(run_dir);
   options.data_dir = setting(data_dir);
+  const DefaultDirs dirs = default_dirs();
+  options.default_run_dir = dirs.run_dir;
+  options.default_data_dir = dirs.data_dir;
   return options;
 }
 

@@ -45,6 +45,12 @@ struct DeployDraft {
   const Node* restart = nullptr;
 };
 
+// One item of a service's `networks`.
+struct NetworkUseDraft {
+  NetworkUse use;
+  Place place, ipv4_place, ipv6_place;
+};
+
 struct ServiceDraft {
   ServiceSpec spec;
   const Entry* entry = nullptr;  // the service in the file; outlives the draft
@@ -58,6 +64,10 @@ struct ServiceDraft {
   std::vector<Place> mount_places, file_places, device_places;  // beside those of the spec
   std::vector<NamedValue> label_files;
   DeployDraft deploy;
+  std::vector<NetworkUseDraft> networks;
+  std::vector<Place> port_places;     // beside spec.ports
+  std::string mac_address;            // of the first network
+  std::string network_of;             // network_mode service:, container: until it is resolved
   std::optional<ImageUse> image_use;  // of a service that runs an image
   struct Waiter {
     std::string service;
@@ -85,6 +95,9 @@ struct ServiceDraft {
 // CONTEXT.defaults is set on the way. REQUIRES: project.name is set.
 void read_project(LoadContext& context, const Node& root, const std::vector<std::string>& profiles,
                   ProjectSpec& project, std::vector<ImageUse>& images);
+
+// Whether PROFILES leave the service in.
+bool is_enabled(const ServiceSpec& spec, const std::vector<std::string>& profiles);
 
 // load_service.cc
 ServiceDraft read_service(LoadContext& context, const Entry& entry);
@@ -141,7 +154,6 @@ void read_cap_drop(const Field& field, ServiceDraft& draft);
 void read_security_opt(const Field& field, ServiceDraft& draft);
 void read_ulimits(const Field& field, ServiceDraft& draft);
 void read_stop_signal(const Field& field, ServiceDraft& draft);
-void read_network_mode(const Field& field, ServiceDraft& draft);
 void read_logging_key(const Field& field, ServiceDraft& draft);
 void read_logging(LoadContext& context, const Node& node, LoggingSpec& logging);
 
@@ -179,6 +191,30 @@ void read_cgroup(const Field& field, ServiceDraft& draft);
 void read_ipc(const Field& field, ServiceDraft& draft);
 void read_userns_mode(const Field& field, ServiceDraft& draft);
 void finish_host(LoadContext& context, ServiceDraft& draft);
+
+// load_networks.cc
+// The `networks` of the file ROOT, and its default one, into CONTEXT.resources.
+void read_network_definitions(LoadContext& context, const Node& root);
+
+// load_service_networks.cc
+void read_networks(const Field& field, ServiceDraft& draft);
+void read_network_mode(const Field& field, ServiceDraft& draft);
+void read_mac_address(const Field& field, ServiceDraft& draft);
+// x-keepwell.defaults.network_mode.
+void read_default_network_mode(const Field& field, Defaults& defaults);
+// Puts the drafts' networks into the spec. REQUIRES: runtime is known.
+void finish_networks(LoadContext& context, ServiceDraft& draft);
+// What can be said of names, addresses and ports of all services together; a service that is in
+// another's network depends on it. REQUIRES: dependencies were not checked yet.
+void check_networks(LoadContext& context, std::vector<ServiceDraft>& drafts,
+                    const std::vector<std::string>& profiles);
+
+// load_ports.cc
+void read_ports(const Field& field, ServiceDraft& draft);
+void read_expose(const Field& field, ServiceDraft& draft);
+// Two services on one port of the host. ENABLED says which of DRAFTS are run.
+void check_host_ports(LoadContext& context, const std::vector<ServiceDraft>& drafts,
+                      const std::vector<bool>& enabled);
 
 // load_volumes.cc
 void read_volumes(const Field& field, ServiceDraft& draft);

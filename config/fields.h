@@ -49,10 +49,17 @@ struct FileDefinition {
   bool unset = false;                   // `variable` is
 };
 
+// One of the file's `networks`.
+struct NetworkDefinition {
+  Place place;
+  NetworkSpec spec;
+};
+
 // What services name instead of describing it.
 struct Resources {
   std::map<std::string, VolumeDefinition> volumes;
   std::map<std::string, FileDefinition> secrets, configs;
+  std::map<std::string, NetworkDefinition> networks;
 };
 
 // What a file's x-keepwell.defaults sets for all its services.
@@ -60,6 +67,7 @@ struct Defaults {
   const Node* healthcheck = nullptr;
   RestartSpec restart;
   LoggingSpec logging;
+  std::string network_mode;  // of services that say nothing of networks
 };
 
 // What every reader may need. Lives for one load_project().

@@ -115,7 +115,12 @@ void merge_image(ServiceSpec& service, const ImageUse& use, const FoundImage& im
   if (service.user.empty()) service.user = config.user;
   if (service.stop_signal.empty()) service.stop_signal = config.stop_signal;
   service.labels.insert(config.labels.begin(), config.labels.end());  // keeps the file's own
-  service.exposed_ports = config.exposed_ports;
+  for (const std::string& port : config.exposed_ports) {
+    if (std::find(service.exposed_ports.begin(), service.exposed_ports.end(), port) ==
+        service.exposed_ports.end()) {
+      service.exposed_ports.push_back(port);
+    }
+  }
   service.image_volumes = config.volumes;
   merge_volumes(service, config);
   merge_healthcheck(service, use, config, diagnostics);

@@ -130,6 +130,8 @@ Loaded load_project(const LoadOptions& options) {
   ProjectSpec project;
   Loaded loaded;
   project.file = first_path;
+  if (!options.default_run_dir.empty()) project.run_dir = options.default_run_dir;
+  if (!options.default_data_dir.empty()) project.data_dir = options.default_data_dir;
   std::optional<Node> root = read_compose_files(
       context, options.files,
       [&](const Node* name, int file) { name_project(context, options, name, file, project); });

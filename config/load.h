@@ -41,6 +41,7 @@ struct LoadOptions {
   std::function<std::optional<std::string>(const std::string&)> regex_fault;
   std::optional<std::string> run_dir;  // from the command line; over the file's
   std::optional<std::string> data_dir;
+  std::string default_run_dir, default_data_dir;  // where neither says; empty: ProjectSpec's
 
   // Reads a whole file of at most LIMIT bytes; only tests and fuzz targets replace it.
   std::function<Result<std::string>(const std::string& path, std::size_t limit)> read_file;

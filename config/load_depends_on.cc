@@ -40,10 +40,6 @@ constexpr Key<DependencyDraft> kDependencyKeys[] = {{"condition", read_condition
                                                     {"required", read_dependency_required},
                                                     {"x-keepwell", read_own}};
 
-bool contains(const std::vector<std::string>& list, std::string_view name) {
-  return std::find(list.begin(), list.end(), name) != list.end();
-}
-
 class DependencyCheck {
  public:
   DependencyCheck(LoadContext& context, std::vector<ServiceDraft>& drafts,
@@ -69,11 +65,7 @@ class DependencyCheck {
     std::size_t next;  // dependency to follow next
   };
 
-  bool enabled(const ServiceDraft& draft) const {
-    if (draft.spec.profiles.empty() || contains(profiles_, "*")) return true;
-    return std::any_of(draft.spec.profiles.begin(), draft.spec.profiles.end(),
-                       [this](const std::string& p) { return contains(profiles_, p); });
-  }
+  bool enabled(const ServiceDraft& draft) const { return is_enabled(draft.spec, profiles_); }
 
   void check_targets(ServiceDraft& draft) {
     for (std::size_t k = 0; k < draft.spec.depends_on.size(); ++k) {

@@ -1,12 +1,11 @@
 // How much of the host a container sees: names, name servers, namespaces, kernel settings, devices,
 // groups.
-#include <arpa/inet.h>
-
 #include <algorithm>
 #include <cctype>
 #include <charconv>
 
 #include "config/draft.h"
+#include "config/ip_address.h"
 #include "config/paths.h"
 
 namespace keepwell {
@@ -20,11 +19,7 @@ bool is_host_name(std::string_view name) {
          name.find_first_not_of(kNameLetters) == std::string::npos;
 }
 
-bool is_address(const std::string& text) {
-  unsigned char buffer[sizeof(in6_addr)];
-  return inet_pton(AF_INET, text.c_str(), buffer) == 1 ||
-         inet_pton(AF_INET6, text.c_str(), buffer) == 1;
-}
+bool is_address(const std::string& text) { return parse_ip(text).has_value(); }
 
 void add_host(LoadContext& context, const Place& place, std::string name, std::string address,
               ServiceDraft& d) {
@@ -34,13 +29,17 @@ void add_host(LoadContext& context, const Place& place, std::string name, std::s
   if (!is_host_name(name)) {
     context.report.error(place, "extra_hosts: " + in_quotes(name) + " is no host name");
   } else if (address == "host-gateway") {
-    if (!d.has("network_mode") || d.entry->value.find("network_mode")->text != "host") {
+    const Node* node = d.entry->value.find("network_mode");
+    const std::string mode = node != nullptr ? node->text : std::string();
+    if (mode == "none" || mode.find(':') != std::string::npos) {
       context.report.unsupported(place,
                                  "extra_hosts with host-gateway needs a bridge between container "
-                                 "and host, which there is none of; use network_mode: host");
+                                 "and host, which there is none of with network_mode: " +
+                                     mode + "; remove one of them");
       return;
     }
-    d.spec.extra_hosts.emplace_back(std::move(name), "127.0.0.1");
+    // A bridge's own address is known once it is there.
+    d.spec.extra_hosts.emplace_back(std::move(name), mode == "host" ? "127.0.0.1" : kHostGateway);
   } else if (!is_address(address)) {
     context.report.error(place, "extra_hosts: " + in_quotes(address) +
                                     " is no address; write NAME=ADDRESS, such as db=10.0.0.5");
@@ -78,11 +77,13 @@ void check_sysctl(LoadContext& context, const NamedValue& sysctl, const ServiceD
   } else if (!sysctl.value || sysctl.value->empty()) {
     context.report.error(sysctl.place,
                          "sysctl " + sysctl.name + " has no value; write NAME: value");
-  } else if (sysctl.name.rfind("net.", 0) == 0 && d.has("network_mode") &&
-             d.entry->value.find("network_mode")->text == "host") {
-    context.report.error(sysctl.place, "sysctl " + sysctl.name +
-                                           " would be the host's with network_mode: host; remove "
-                                           "one of them");
+  } else if (const Node* mode = d.entry->value.find("network_mode");
+             sysctl.name.rfind("net.", 0) == 0 && mode != nullptr &&
+             (mode->text == "host" || mode->text.find(':') != std::string::npos)) {
+    context.report.error(sysctl.place, "sysctl " + sysctl.name + " would be the " +
+                                           (mode->text == "host" ? "host" : "other service") +
+                                           "'s with network_mode: " + mode->text +
+                                           "; remove one of them");
   }
 }
 

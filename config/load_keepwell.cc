@@ -158,6 +158,7 @@ void read_default_logging(const Field& f, Defaults& defaults) {
 }
 
 constexpr Key<Defaults> kDefaultsKeys[] = {{"healthcheck", read_default_checks},
+                                           {"network_mode", read_default_network_mode},
                                            {"restart", read_defaults_restart},
                                            {"logging", read_default_logging}};
 

@@ -278,27 +278,6 @@ void read_stop_signal(const Field& f, ServiceDraft& d) {
   d.spec.stop_signal = signal_name(*number);
 }
 
-void read_network_mode(const Field& f, ServiceDraft& d) {
-  std::string mode;
-  if (!read_text(f.context, "network_mode", f.value(), mode)) return;
-  if (mode == "none" || mode == "host") {
-    d.spec.network_mode = mode;
-    return;
-  }
-  bool known = mode == "bridge" || mode == "default" || mode.rfind("service:", 0) == 0 ||
-               mode.rfind("container:", 0) == 0;
-  if (known) {
-    f.context.report.unsupported(f.value().place,
-                                 "network_mode " + mode +
-                                     " is not supported; use host, none, or nothing for a private "
-                                     "network with loopback");
-    return;
-  }
-  constexpr std::string_view kModes[] = {"none", "host"};
-  std::size_t ignored = 0;
-  read_choice(f.context, "network_mode", f.value(), kModes, ignored);
-}
-
 void read_logging(LoadContext& context, const Node& node, LoggingSpec& logging) {
   const Node* driver = node.find("driver");
   const bool foreign = driver != nullptr && is_foreign_driver(driver->text);

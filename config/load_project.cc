@@ -31,18 +31,9 @@ constexpr Key<TopLevel> kTopLevelKeys[] = {
     {"secrets", ignore},
     {"configs", ignore},
     {"x-keepwell", ignore},
+    {"networks", ignore},
     {"models", nullptr, kInService},
-    {"networks", nullptr,
-     "services have a private network with loopback, or network_mode: host or none"},
 };
-
-bool enabled(const ServiceSpec& spec, const std::vector<std::string>& profiles) {
-  if (spec.profiles.empty()) return true;
-  return std::any_of(profiles.begin(), profiles.end(), [&](const std::string& p) {
-    return p == "*" ||
-           std::find(spec.profiles.begin(), spec.profiles.end(), p) != spec.profiles.end();
-  });
-}
 
 // Container names must differ, those that are made from project, service and number included.
 void check_container_names(LoadContext& context, const std::vector<ServiceDraft>& drafts) {
@@ -103,6 +94,14 @@ void add_image_use(const LoadContext& context, ServiceDraft& draft, ProjectSpec&
 
 }  // namespace
 
+bool is_enabled(const ServiceSpec& spec, const std::vector<std::string>& profiles) {
+  if (spec.profiles.empty()) return true;
+  return std::any_of(profiles.begin(), profiles.end(), [&](const std::string& p) {
+    return p == "*" ||
+           std::find(spec.profiles.begin(), spec.profiles.end(), p) != spec.profiles.end();
+  });
+}
+
 void read_project(LoadContext& context, const Node& root, const std::vector<std::string>& profiles,
                   ProjectSpec& project, std::vector<ImageUse>& images) {
   if (root.is_null()) {
@@ -117,6 +116,7 @@ void read_project(LoadContext& context, const Node& root, const std::vector<std:
   if (const Node* node = root.find("volumes")) read_volume_definitions(context, *node);
   if (const Node* node = root.find("secrets")) read_file_definitions(context, *node, true);
   if (const Node* node = root.find("configs")) read_file_definitions(context, *node, false);
+  read_network_definitions(context, root);
   if (top.services == nullptr) {
     context.report.error({root.place.file, 1, 1}, "the file has no services; write services:");
     return;
@@ -127,10 +127,11 @@ void read_project(LoadContext& context, const Node& root, const std::vector<std:
   for (const Entry& entry : top.services->entries) {
     drafts.push_back(read_service(context, entry));
   }
+  check_networks(context, drafts, profiles);
   check_dependencies(context, drafts, profiles);
   check_container_names(context, drafts);
   for (ServiceDraft& draft : drafts) {
-    if (!enabled(draft.spec, profiles)) continue;
+    if (!is_enabled(draft.spec, profiles)) continue;
     warn_about_retries(context, draft);
     if (draft.image_use) add_image_use(context, draft, project, images);
     project.services.push_back(std::move(draft.spec));

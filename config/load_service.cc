@@ -83,18 +83,12 @@ void read_profiles(const Field& f, ServiceDraft& d) {
   }
 }
 
-void read_expose(const Field& f, ServiceDraft&) {
-  f.context.report.warning(f.entry.key_place,
-                           "expose has no effect, it publishes nothing; remove it");
-}
 void read_storage_opt(const Field& f, ServiceDraft&) {
   f.context.report.warning(f.entry.key_place,
                            "storage_opt has no effect on the layers of keepwell; remove it");
 }
 
 constexpr std::string_view kLater = "this version has nothing in its place; remove it";
-constexpr std::string_view kNetwork =
-    "services have a private network with loopback, or network_mode: host or none";
 constexpr std::string_view kOneHost = "keepwell runs one host; remove it";
 
 constexpr Key<ServiceDraft> kServiceKeys[] = {
@@ -130,15 +124,18 @@ constexpr Key<ServiceDraft> kServiceKeys[] = {
     {"label_file", read_label_file},
     {"labels", read_labels},
     {"logging", read_logging_key},
+    {"mac_address", read_mac_address},
     {"mem_limit", read_mem_limit},
     {"mem_reservation", read_mem_reservation},
     {"mem_swappiness", read_mem_swappiness},
     {"memswap_limit", read_memswap_limit},
     {"network_mode", read_network_mode},
+    {"networks", read_networks},
     {"oom_kill_disable", read_oom_kill_disable},
     {"oom_score_adj", read_oom_score_adj},
     {"pid", read_pid},
     {"pids_limit", read_pids_limit},
+    {"ports", read_ports},
     {"post_start", read_post_start},
     {"pre_stop", read_pre_stop},
     {"platform", read_platform},
@@ -178,14 +175,13 @@ constexpr Key<ServiceDraft> kServiceKeys[] = {
     {"cpu_rt_runtime", nullptr, "use cpus"},
     {"credential_spec", nullptr, "it is for Windows; remove it"},
     {"develop", nullptr, "it is for docker compose watch; remove it"},
-    {"external_links", nullptr, kNetwork},
+    {"external_links", nullptr, "services find each other by name; remove it"},
     {"gpus", nullptr, "use privileged: true"},
     {"isolation", nullptr, "it is for Windows; remove it"},
-    {"links", nullptr, "use depends_on for the order of starts"},
-    {"mac_address", nullptr, kNetwork},
+    {"links", nullptr,
+     "services find each other by name: use networks with aliases, and depends_on for the order of "
+     "starts"},
     {"models", nullptr, kLater},
-    {"networks", nullptr, kNetwork},
-    {"ports", nullptr, "use network_mode: host, where a service's ports are the host's"},
     {"pre_start", nullptr,
      "use a service of its own and depends_on with "
      "service_completed_successfully"},
@@ -198,11 +194,12 @@ constexpr Key<ServiceDraft> kServiceKeys[] = {
 
 // Keys that mean nothing to a plain process on the host.
 constexpr std::string_view kContainerOnly[] = {
-    "annotations", "cap_add",   "cap_drop", "cgroup",       "configs",      "device_cgroup_rules",
-    "devices",     "dns",       "dns_opt",  "dns_search",   "domainname",   "extra_hosts",
-    "group_add",   "hostname",  "init",     "ipc",          "network_mode", "pid",
-    "privileged",  "read_only", "secrets",  "security_opt", "shm_size",     "sysctls",
-    "tmpfs",       "uts",       "volumes"};
+    "annotations",  "cap_add",      "cap_drop", "cgroup",     "configs",    "device_cgroup_rules",
+    "devices",      "dns",          "dns_opt",  "dns_search", "domainname", "extra_hosts",
+    "expose",       "group_add",    "hostname", "init",       "ipc",        "mac_address",
+    "network_mode", "networks",     "pid",      "ports",      "privileged", "read_only",
+    "secrets",      "security_opt", "shm_size", "sysctls",    "tmpfs",      "uts",
+    "volumes"};
 
 void check_process(LoadContext& context, const ServiceDraft& d) {
   for (std::string_view key : kContainerOnly) {
@@ -292,6 +289,7 @@ ServiceDraft read_service(LoadContext& context, const Entry& entry) {
   read_map(context, entry.value, "service " + entry.key, kServiceKeys, d);
   finish_environment(context, d);
   finish_limits(context, d);
+  finish_networks(context, d);
   finish_host(context, d);
   finish_mounts(context, d);
   finish_files(context, d);

@@ -17,7 +17,8 @@ bool is_replaced_whole(std::string_view key) {
 
 // A list, or a map by name.
 bool has_two_forms(std::string_view key) {
-  return is_one_of(key, {"environment", "labels", "depends_on", "sysctls", "annotations"});
+  return is_one_of(key,
+                   {"environment", "labels", "depends_on", "networks", "sysctls", "annotations"});
 }
 
 // A list, or a single value for a list of one.
@@ -177,8 +178,10 @@ void merge_value(std::string_view key, Node& base, Node later) {
     make_list(base);
     make_list(later);
   }
-  // Two lists of services stay a list; everything else with two forms is merged by name.
-  if (has_two_forms(key) && (key != "depends_on" || base.kind != later.kind)) {
+  // Two lists of services or networks stay a list; everything else with two forms is merged by
+  // name.
+  const bool names = key == "depends_on" || key == "networks";
+  if (has_two_forms(key) && (!names || base.kind != later.kind)) {
     make_map(key, base);
     make_map(key, later);
   }

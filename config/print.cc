@@ -154,7 +154,7 @@ void print_service(YamlWriter& w, const ServiceSpec& s) {
   if (s.command) w.list("command", *s.command);
   w.text_if("working_dir", s.working_dir);
   w.text_if("user", s.user);
-  w.text_if("network_mode", s.network_mode);
+  print_service_networks(w, s);
   w.flag_if("init", s.init);
   w.flag_if("tty", s.tty);
   w.flag_if("stdin_open", s.stdin_open);

@@ -205,7 +205,71 @@ void print_file_definition(YamlWriter& w, const FileSpec& file) {
   w.close();
 }
 
+void print_network_definition(YamlWriter& w, const NetworkSpec& n) {
+  w.open(n.key);
+  w.text("name", n.name);
+  w.flag_if("internal", n.internal);
+  w.flag_if("enable_ipv6", n.ipv6);
+  if (!n.bridge.empty() || n.mtu != 0) {
+    w.open("driver_opts");
+    w.text_if("com.docker.network.bridge.name", n.bridge);
+    if (n.mtu != 0) w.text("com.docker.network.driver.mtu", std::to_string(n.mtu));
+    w.close();
+  }
+  if (!n.subnets.empty()) {
+    w.open("ipam");
+    w.open("config");
+    for (const SubnetSpec& subnet : n.subnets) {
+      w.item();
+      w.text("subnet", subnet.subnet);
+      w.text_if("gateway", subnet.gateway);
+      w.text_if("ip_range", subnet.ip_range);
+      w.close();
+    }
+    w.close();
+    w.close();
+  }
+  print_map(w, "labels", n.labels);
+  w.close();
+}
+
+std::string host_ports(const PortSpec& port) {
+  std::string text = std::to_string(port.host_port);
+  if (port.host_port_last != 0) text += "-" + std::to_string(port.host_port_last);
+  return text;
+}
+
 }  // namespace
+
+void print_service_networks(YamlWriter& w, const ServiceSpec& s) {
+  w.text_if("network_mode", s.network_mode);
+  if (!s.networks.empty() && !s.networks_implicit) {
+    w.open("networks");
+    for (const NetworkUse& use : s.networks) {
+      w.open(use.network.key);
+      w.number("priority", use.priority);
+      w.list_if("aliases", use.aliases);
+      w.text_if("ipv4_address", use.ipv4_address);
+      w.text_if("ipv6_address", use.ipv6_address);
+      w.text_if("mac_address", use.mac_address);
+      w.close();
+    }
+    w.close();
+  }
+  if (!s.ports.empty()) {
+    w.open("ports");
+    for (const PortSpec& port : s.ports) {
+      w.item();
+      w.number("target", port.container_port);
+      if (port.host_port != 0) w.text("published", host_ports(port));
+      w.text_if("host_ip", port.host_ip);
+      w.raw("protocol", port.protocol);
+      w.close();
+    }
+    w.close();
+  }
+  if (s.image_id.empty()) w.list_if("expose", s.exposed_ports);
+}
 
 void print_container(YamlWriter& w, const ServiceSpec& s) {
   print_names(w, s);
@@ -220,13 +284,22 @@ void print_container(YamlWriter& w, const ServiceSpec& s) {
 }
 
 void print_resources(YamlWriter& w, const ProjectSpec& project) {
+  std::map<std::string, const NetworkSpec*> networks;
   std::map<std::string, const MountSpec*> volumes;
   std::map<std::string, const FileSpec*> files[2];
   for (const ServiceSpec& service : project.services) {
+    for (const NetworkUse& use : service.networks) {
+      networks.emplace(use.network.key, &use.network);
+    }
     for (const MountSpec& m : service.mounts) {
       if (!m.volume_key.empty()) volumes.emplace(m.volume_key, &m);
     }
     for (const FileSpec& file : service.files) files[file.secret].emplace(file.name, &file);
+  }
+  if (!networks.empty()) {
+    w.open("networks");
+    for (const auto& [key, network] : networks) print_network_definition(w, *network);
+    w.close();
   }
   if (!volumes.empty()) {
     w.open("volumes");

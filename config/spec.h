@@ -15,6 +15,7 @@
 
 #include "config/container_spec.h"
 #include "config/guard_spec.h"
+#include "config/network_spec.h"
 #include "config/time.h"
 
 namespace keepwell {
@@ -217,7 +218,11 @@ struct ServiceSpec {
   std::string user;         // empty: the image's, else 0:0
   std::string hostname;     // empty: the id's first 12 digits
   std::string domainname;
-  std::string network_mode;                     // "", none, host
+  // "": the networks below; none: loopback alone; host; service:NAME: that of another service
+  std::string network_mode;
+  std::vector<NetworkUse> networks;  // by priority, the highest first
+  bool networks_implicit = false;    // the file names none: the project's default network
+  std::vector<PortSpec> ports;
   std::string pid_mode, uts_mode, cgroup_mode;  // "": one of its own; host
   std::string ipc_mode;                         // "": one of its own; host, none (without /dev/shm)
   std::vector<std::string> group_add;           // names (of the container's /etc/group) or numbers
@@ -252,7 +257,7 @@ struct ServiceSpec {
   std::string cpuset;                         // "0-3,5"; empty: all
   std::optional<int> oom_score_adj;
   std::map<std::string, std::string> labels;
-  std::vector<std::string> exposed_ports;  // 80/tcp: the image's; shown, nothing is opened
+  std::vector<std::string> exposed_ports;  // 80/tcp: expose, and the image's; only shown
   std::vector<std::string> image_volumes;  // absolute paths inside that the image keeps data at
   std::string stop_signal;                 // empty: the image's, else SIGTERM
   LoggingSpec logging;

@@ -58,7 +58,9 @@ void print_own_check_keys(YamlWriter& w, const CheckSpec& check);
 
 // print_container.cc: the keys of a service that say what its container finds around the program.
 void print_container(YamlWriter& w, const ServiceSpec& service);
-// The top-level volumes, secrets and configs that the services of PROJECT use.
+// Its networks, ports and exposed ports.
+void print_service_networks(YamlWriter& w, const ServiceSpec& service);
+// The top-level networks, volumes, secrets and configs that the services of PROJECT use.
 void print_resources(YamlWriter& w, const ProjectSpec& project);
 
 }  // namespace keepwell

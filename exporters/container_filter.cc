@@ -201,7 +201,9 @@ struct Selection {
     const std::vector<std::string>& wanted = filters.of("network");
     if (wanted.empty()) return true;
     const bool process = c.spec->runtime == RuntimeKind::process;
-    return has(wanted, process ? "host" : c.spec->network_mode);
+    return has(wanted, process ? "host" : c.spec->network_mode) ||
+           std::any_of(c.spec->networks.begin(), c.spec->networks.end(),
+                       [&](const NetworkUse& use) { return has(wanted, use.network.name); });
   }
 
   bool exit_matches(const ContainerStatus& c) const {

@@ -294,6 +294,12 @@ void add_processes(MetricWriter& writer, const ServiceUsage& u) {
 void add_oom_kills(MetricWriter& writer, const ServiceUsage& u) {
   writer.sample(number(u.oom_kills));
 }
+void add_received(MetricWriter& writer, const ServiceUsage& u) {
+  if (u.network_receive_bytes) writer.sample(number(*u.network_receive_bytes));
+}
+void add_transmitted(MetricWriter& writer, const ServiceUsage& u) {
+  if (u.network_transmit_bytes) writer.sample(number(*u.network_transmit_bytes));
+}
 void add_pressure(MetricWriter& writer, const ServiceUsage& u) {
   if (u.cpu_pressure_seconds) writer.sample(*u.cpu_pressure_seconds, {{"resource", "cpu"}});
   if (u.memory_pressure_seconds) {
@@ -323,6 +329,10 @@ constexpr UsageFamily kUsageFamilies[] = {
     {"keepwell_service_processes", kGauge, "Processes and threads of the service.", add_processes},
     {"keepwell_service_oom_kills_total", kCounter,
      "Processes of the service that the kernel killed for want of memory.", add_oom_kills},
+    {"keepwell_service_network_receive_bytes_total", kCounter,
+     "Bytes that came in over the service's own network, loopback left out.", add_received},
+    {"keepwell_service_network_transmit_bytes_total", kCounter,
+     "Bytes that went out over the service's own network, loopback left out.", add_transmitted},
     {"keepwell_service_pressure_seconds_total", kCounter,
      "Time for which some process of the service waited for the resource.", add_pressure}};
 

@@ -49,6 +49,7 @@ ordered_json ports_object(const RuntimeFacts& facts) {
 
 std::string network_mode(const ServiceSpec& spec, const RuntimeFacts& facts) {
   if (spec.runtime == RuntimeKind::process) return "host";
+  if (!facts.shared_network.empty()) return "container:" + facts.shared_network;
   if (!spec.network_mode.empty()) return spec.network_mode;
   return facts.networks.empty() ? "none" : facts.networks[0].name;
 }

@@ -30,6 +30,8 @@ struct PortFacts {
   std::string protocol = "tcp";
   std::string host_ip;          // with host_port
   std::uint16_t host_port = 0;  // 0: exposed only
+
+  bool operator==(const PortFacts&) const = default;
 };
 
 struct MountFacts {
@@ -66,7 +68,8 @@ struct RuntimeFacts {
 
   std::vector<std::string> exec_ids;  // created or running; empty: null
   std::vector<NetworkFacts> networks;
-  std::string sandbox_key;  // network namespace file
+  std::string sandbox_key;     // network namespace file
+  std::string shared_network;  // id of the container whose network it is; empty: nobody's
   std::vector<PortFacts> ports;
   std::vector<MountFacts> mounts;
 

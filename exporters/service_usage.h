@@ -15,6 +15,8 @@ struct ServiceUsage {
   std::optional<std::uint64_t> memory_limit_bytes;  // none: no limit
   std::uint64_t processes = 0;
   std::uint64_t oom_kills = 0;
+  // Through the interfaces of its own network; none: it has the host's, or no network.
+  std::optional<std::uint64_t> network_receive_bytes, network_transmit_bytes;
   // Seconds for which some process waited; none: the host does not say.
   std::optional<double> cpu_pressure_seconds, memory_pressure_seconds, io_pressure_seconds;
 };

@@ -7,6 +7,7 @@
 
 #include "runtime/cgroup.h"
 #include "runtime/cgroup_file.h"
+#include "runtime/user_namespace.h"
 
 namespace keepwell {
 namespace {
@@ -105,7 +106,7 @@ bool delegated(const std::string& directory) {
 std::string default_parent(const CgroupLayout& layout) {
   const std::string& own = layout.unified_own_path;
   if (layout.kind == CgroupKind::v1 || own.empty() || own == "/") return "";
-  if (::geteuid() != 0) return own;
+  if (::geteuid() != 0 || in_own_user_namespace()) return own;
   return layout.kind == CgroupKind::v2 && delegated(layout.unified_mount + own) ? own : "";
 }
 

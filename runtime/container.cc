@@ -319,10 +319,7 @@ void Container::clean(std::function<void()> on_clean) {
   bool known_to_runtime = order_.spec == nullptr || order_.spec->runtime == RuntimeKind::oci;
   if (!known_to_runtime || !context_->runtime ||
       access((context_->runtime->state_root + "/" + id_).c_str(), F_OK) != 0) {
-    context_->later([this, alive = alive_] {
-      if (*alive) clean_cgroups();
-    });
-    return;
+    return clean_network();
   }
   HostCommand remove;
   remove.argv = runtime_delete_argv(*context_->runtime, id_);
@@ -331,7 +328,13 @@ void Container::clean(std::function<void()> on_clean) {
     if (!*alive) return;
     if (!result.ok())
       context_->warn(order_.name + ": cannot delete it from the runtime: " + result.output);
-    clean_cgroups();
+    clean_network();
+  });
+}
+
+void Container::clean_network() {
+  context_->networks.tear_down(id_, [this, alive = alive_] {
+    if (*alive) clean_cgroups();
   });
 }
 

@@ -79,6 +79,7 @@ class Container {
   int target_root();
   const std::vector<UniqueFd>& payload_cgroups() const { return run_.payload_cgroups; }
   pid_t pid() const { return run_.pid; }
+  int pidfd() const { return run_.pidfd.get(); }
   std::string log_path() const;
 
   // The container's standard input, open for writing. Errc::unsupported without stdin_open and tty.
@@ -139,6 +140,7 @@ class Container {
   Status adopt_running(pid_t pid, UniqueFd pidfd, SpawnId spawn_id);
   void adopt_gone();
   void clean(std::function<void()> on_clean);
+  void clean_network();
   void clean_cgroups();
   void cleaned();
   void poll_frozen(const ContainerRef& ref, bool frozen, Duration waited);

@@ -18,6 +18,7 @@
 #include "runtime/pressure.h"
 #include "runtime/state_file.h"
 #include "runtime/tool.h"
+#include "runtime/user_namespace.h"
 
 namespace keepwell {
 
@@ -38,9 +39,21 @@ HostCommandResult run_here(const HostCommand& command) {
 void examine_runtimes(const DoctorQuestion& question, const std::string& dir, Findings& findings) {
   if (question.runtime == "process") return;
   if (geteuid() != 0) {
+    const std::vector<std::string> missing = user_namespace_obstacles();
+    for (const std::string& text : missing)
+      findings.push_back({"containers without root", Verdict::bad, text});
+    if (missing.empty())
+      findings.push_back({"containers without root", Verdict::good,
+                          "in a user namespace, with the ids of /etc/subuid and /etc/subgid"});
+    const bool tun = access("/dev/net/tun", R_OK | W_OK) == 0;
+    const bool pasta = !find_program("pasta").empty();
     findings.push_back(
-        {"OCI runtime", Verdict::bad,
-         "containers need root; only services with x-keepwell.runtime: process will run"});
+        {"networks without root", tun && pasta ? Verdict::good : Verdict::limited,
+         !pasta ? "pasta is not installed: containers reach each other and nothing else; apt-get "
+                  "install passt"
+         : tun  ? "bridges in a namespace of their own, and pasta for the way out"
+                : "this user may not open /dev/net/tun: containers reach each other and nothing "
+                  "else; as root, chmod 666 /dev/net/tun"});
     return;
   }
   std::vector<RuntimeFinding> found;
@@ -160,10 +173,13 @@ void examine_tools(Findings& findings) {
   for (const Tool& tool :
        {Tool{"skopeo", "images cannot be pulled; name a x-keepwell.rootfs"},
         Tool{"umoci", "images cannot be unpacked; name a x-keepwell.rootfs"},
-        Tool{"netavark", "containers have no network but loopback, or the host's"},
-        Tool{"aardvark-dns", "containers do not find each other by name"}}) {
-    std::string path = find_program(tool.name);
-    if (path.empty()) path = find_program(std::string("/usr/lib/podman/") + tool.name);
+        Tool{"netavark",
+             "containers have no network but loopback, or the host's, and services that "
+             "name networks or ports do not start; apt-get install netavark"},
+        Tool{"iptables", "netavark cannot make its rules; apt-get install iptables"},
+        Tool{"aardvark-dns",
+             "containers do not find each other by name; apt-get install aardvark-dns"}}) {
+    std::string path = find_podman_helper(tool.name);
     findings.push_back({tool.name, path.empty() ? Verdict::limited : Verdict::good,
                         path.empty() ? std::string("not installed: ") + tool.without : path});
   }
@@ -177,7 +193,8 @@ std::vector<DoctorFinding> examine_host(const DoctorQuestion& question) {
       {"user", geteuid() == 0 ? Verdict::good : Verdict::limited,
        geteuid() == 0
            ? "root"
-           : "not root: only process services, without limits unless a cgroup is delegated"});
+           : "not root: without limits unless a cgroup is delegated (systemd-run --user -p "
+             "Delegate=yes)"});
   examine_kernel(findings);
   examine_cgroups(findings);
   examine_pressure(findings);

@@ -12,6 +12,7 @@
 #include "runtime/oci/bundle.h"
 #include "runtime/proc_info.h"
 #include "runtime/state_file.h"
+#include "runtime/user_namespace.h"
 
 namespace keepwell {
 
@@ -56,6 +57,10 @@ EngineContext::EngineContext(Loop& loop_in, KeeperClient& keeper_in, LinuxEngine
       keeper(keeper_in),
       options(std::move(options_in)),
       commands(loop_in, keeper_in),
+      networks(loop_in, commands,
+               {.run_dir = options.run_dir,
+                .rootless = in_own_user_namespace(),
+                .on_warning = [this](const std::string& text) { warn(text); }}),
       null(::open("/dev/null", O_RDWR | O_CLOEXEC)),
       root(geteuid() == 0),
       later_timer_(loop_in) {}
@@ -75,6 +80,12 @@ Status EngineContext::open() {
       keeper.watch(child.id, [this](const ExitRecord& record) { keeper.ack(record.id); });
   for (const ExitRecord& exit : keeper.inherited().exits)
     if (exit.key.starts_with("exec ")) keeper.ack(exit.id);
+  if (in_own_user_namespace()) {
+    Result<std::unique_ptr<SocketMaker>> maker = SocketMaker::start(loop, keeper);
+    if (!maker) return fail(maker.error());
+    socket_maker_ = std::move(*maker);
+  }
+  if (Status opened = networks.open(); !opened) return opened;
   host_capabilities = capability_names(own_status_mask("CapBnd:"));
   own_oom_score_adj = keepwell::own_oom_score_adj();
   rlimit nofile{};

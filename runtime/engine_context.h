@@ -21,7 +21,9 @@
 #include "runtime/keeper_client.h"
 #include "runtime/linux_engine.h"
 #include "runtime/loop.h"
+#include "runtime/network/networks.h"
 #include "runtime/oci/runtime_finder.h"
+#include "runtime/socket_maker.h"
 #include "runtime/timer.h"
 
 namespace keepwell {
@@ -61,10 +63,19 @@ class EngineContext {
 
   std::function<void(const ContainerRef&)> on_container_exit;  // its probes are to end
 
+  // The container of a service that runs; pidfd -1: none does.
+  struct Running {
+    std::string id;
+    pid_t pid = 0;
+    int pidfd = -1;  // borrowed
+  };
+  std::function<Running(const std::string& project, const std::string& service)> find_running;
+
   Loop& loop;
   KeeperClient& keeper;
   LinuxEngineOptions options;
   HostCommands commands;
+  Networks networks;
   std::optional<CgroupRoot> cgroups;  // none: this host lets us make none
   std::optional<OciRuntime> runtime;
   std::string runtime_problem;
@@ -82,6 +93,7 @@ class EngineContext {
 
   Timer later_timer_;
   std::vector<std::function<void()>> later_;
+  std::unique_ptr<SocketMaker> socket_maker_;  // in a user namespace of our own
   std::unique_ptr<RuntimeFinder> finder_;
   std::vector<std::function<void()>> runtime_waiters_;
   std::vector<std::function<void()>> start_waiters_;

@@ -1,12 +1,12 @@
 #include "runtime/hook_runner.h"
 
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <utility>
 
 #include "runtime/engine_context.h"
 #include "runtime/enter_process.h"
+#include "runtime/memory_file.h"
 #include "runtime/output_capture.h"
 
 namespace keepwell {
@@ -18,19 +18,6 @@ constexpr std::uint64_t kFloodBytes = 64u << 20;
 constexpr Duration kDrainGrace = std::chrono::milliseconds(50);
 constexpr Duration kEmptyTimeout = std::chrono::seconds(2);
 constexpr Duration kEmptyPoll = std::chrono::milliseconds(10);
-
-// A file in memory that holds TEXT, to be read from its beginning.
-Result<UniqueFd> file_of(const std::string& text) {
-  UniqueFd fd(memfd_create("keepwell-hook", MFD_CLOEXEC));
-  if (!fd) return fail_errno("cannot make the input of a hook");
-  for (std::size_t at = 0; at < text.size();) {
-    ssize_t written = ::write(fd.get(), text.data() + at, text.size() - at);
-    if (written < 0) return fail_errno("cannot write the input of a hook");
-    at += static_cast<std::size_t>(written);
-  }
-  ::lseek(fd.get(), 0, SEEK_SET);
-  return fd;
-}
 
 }  // namespace
 
@@ -102,7 +89,7 @@ Result<CgroupLeaf> HookRunner::make_leaf(std::size_t slot) {
 Status HookRunner::spawn(Run& run) {
   Result<UniqueFd> output = run.capture.open(kKeptBytes, kFloodBytes, [&run] { run.kill(); });
   if (!output) return fail(output.error());
-  Result<UniqueFd> input = file_of(run.order.input);
+  Result<UniqueFd> input = memory_file(run.order.input);
   if (!input) return fail(input.error());
 
   EnterOrder enter;

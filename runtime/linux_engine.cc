@@ -16,10 +16,13 @@
 #include "runtime/exec_session.h"
 #include "runtime/hook_runner.h"
 #include "runtime/log_counters.h"
+#include "runtime/network/interface_counters.h"
 #include "runtime/oci/rootfs.h"
 #include "runtime/probe_connection.h"
 #include "runtime/probe_process.h"
 #include "runtime/proc_info.h"
+#include "runtime/state_file.h"
+#include "runtime/user_namespace.h"
 
 namespace keepwell {
 
@@ -62,6 +65,15 @@ Result<std::unique_ptr<LinuxEngine>> LinuxEngine::open(Loop& loop, KeeperClient&
   std::unique_ptr<LinuxEngine> engine(new LinuxEngine(std::move(context)));
   engine->context_->on_container_exit = [self = engine.get()](const ContainerRef& ref) {
     self->end_probes_of(ref);
+  };
+  engine->context_->find_running = [self = engine.get()](const std::string& project,
+                                                         const std::string& service) {
+    for (const auto& [id, container] : self->containers_) {
+      if (!container->running() || container->order().project != project) continue;
+      if (container->order().spec->name == service)
+        return EngineContext::Running{id, container->pid(), container->pidfd()};
+    }
+    return EngineContext::Running{};
   };
   return engine;
 }
@@ -210,6 +222,7 @@ void LinuxEngine::clean_leftovers(const std::set<std::string>& known) {
   if (context_->cgroups)
     for (const std::string& id : list_container_cgroups(*context_->cgroups))
       if (is_id(id)) left.insert(id);
+  for (const std::string& id : context_->networks.ids()) left.insert(id);
   std::set<std::string> unknown;
   for (const std::string& dir :
        {context_->options.run_dir, context_->options.data_dir + "/containers"})
@@ -229,12 +242,17 @@ void LinuxEngine::clean_leftovers(const std::set<std::string>& known) {
 }
 
 void LinuxEngine::settle(std::function<void()> on_settled) {
-  if (settle_until_ == Instant{}) settle_until_ = Loop::now().mono + kSettleTimeout;
+  if (settle_until_ == Instant{}) {
+    settle_until_ = Loop::now().mono + kSettleTimeout;
+    context_->networks.finish();
+  }
   settle_timer_.start_after(kSettlePoll, [this, on_settled = std::move(on_settled)] {
     const bool busy = std::any_of(containers_.begin(), containers_.end(), [](const auto& each) {
       return !each.second->idle() && !each.second->running();
     });
-    if (busy && Loop::now().mono < settle_until_) return settle(on_settled);
+    // What is under way with networks ends by itself; each command has a deadline of its own.
+    const bool networks_busy = !context_->networks.quiet();
+    if (networks_busy || (busy && Loop::now().mono < settle_until_)) return settle(on_settled);
     settle_until_ = {};
     on_settled();
   });
@@ -248,6 +266,9 @@ void LinuxEngine::leave_nothing() {
     if (!done) context_->warn(done.error().text);
   }
   if (context_->cgroups) remove_cgroup_root(*context_->cgroups);
+  const bool any = std::any_of(containers_.begin(), containers_.end(),
+                               [](const auto& each) { return each.second->running(); });
+  if (!any && in_own_user_namespace()) release_user_namespace(context_->options.run_dir);
 }
 
 std::vector<int> LinuxEngine::pids(const std::string& id) const {
@@ -319,6 +340,38 @@ Status LinuxEngine::resize(const std::string& id, int rows, int columns) {
   if (found == containers_.end())
     return fail(Errc::unsupported, "cannot resize: container " + id + " has no terminal");
   return found->second->resize(rows, columns);
+}
+
+const NetworkRecord* LinuxEngine::networks(const std::string& id) const {
+  return context_->networks.find(id);
+}
+
+std::string LinuxEngine::network_namespace(const std::string& id) const {
+  const std::string path = context_->networks.namespace_path(id);
+  return context_->networks.find(id) != nullptr ? path : std::string();
+}
+
+std::string LinuxEngine::network_shared_with(const std::string& id) const {
+  return context_->networks.shared_with(id);
+}
+
+std::map<std::string, InterfaceCounters> LinuxEngine::network_counters(
+    const std::string& id) const {
+  auto found = containers_.find(id);
+  if (found == containers_.end() || !found->second->running() ||
+      context_->networks.find(id) == nullptr)
+    return {};
+  const Container& container = *found->second;
+  Result<std::string> text =
+      read_small_file("/proc/" + std::to_string(container.pid()) + "/net/dev", 1u << 20);
+  // Alive after it, so the number was not somebody else's.
+  const bool alive = syscall(SYS_pidfd_send_signal, container.pidfd(), 0, nullptr, 0) == 0;
+  if (!text || !alive) return {};
+  return parse_interface_counters(*text);
+}
+
+void LinuxEngine::reserve_addresses(std::map<std::string, std::set<std::string>> addresses) {
+  context_->networks.reserve(std::move(addresses));
 }
 
 std::optional<LogCounters> LinuxEngine::log_counters(const std::string& id) const {

@@ -36,7 +36,9 @@ class ProbeConnection;
 class ProbeProcess;
 struct ExecSessionOrder;
 struct ExecSessionHandlers;
+struct InterfaceCounters;
 struct LogCounters;
+struct NetworkRecord;
 
 struct LinuxEngineOptions {
   std::string run_dir;
@@ -94,6 +96,15 @@ class LinuxEngine final : public Engine {
   std::string log_path(const std::string& id) const;
   // What its logger has counted; none where nothing was logged yet.
   std::optional<LogCounters> log_counters(const std::string& id) const;
+  // The networks that a running container is on; null: none but loopback, or the host's.
+  const NetworkRecord* networks(const std::string& id) const;
+  std::string network_namespace(const std::string& id) const;  // its file; empty: none
+  // Id of the container whose network it shares; empty: none.
+  std::string network_shared_with(const std::string& id) const;
+  // By interface; empty where it is not running, has the host's network or none.
+  std::map<std::string, InterfaceCounters> network_counters(const std::string& id) const;
+  // Addresses that the file gives, by name of network: no other container gets them.
+  void reserve_addresses(std::map<std::string, std::set<std::string>> addresses);
   // Which OCI runtime is used: "runc 1.1.5 (/usr/sbin/runc)"; empty while that is not known yet.
   std::string runtime_name() const;
 

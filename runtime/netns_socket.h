@@ -1,6 +1,6 @@
 // Sockets that live in another network namespace. A socket keeps the namespace that it was made in,
 // so this process switches for the one call and back; it has a single thread, so nobody else is
-// carried along.
+// carried along. In a user namespace of our own another process does it (socket_maker.h).
 #pragma once
 
 #include "config/result.h"

@@ -18,6 +18,7 @@
 #include "runtime/passwd.h"
 #include "runtime/proc_info.h"
 #include "runtime/state_file.h"
+#include "runtime/user_namespace.h"
 
 namespace keepwell {
 
@@ -201,7 +202,7 @@ void OciStart::make_mounts() {
 
 // A volume that is empty gets what the root file system has at its place, one after the other.
 void OciStart::copy_volumes(std::size_t next) {
-  if (next == mounts_.copies.size()) return make_bundle();
+  if (next == mounts_.copies.size()) return connect();
   const VolumeCopy& volume = mounts_.copies[next];
   Result<ContainerRoot> root = ContainerRoot::open(rootfs_);
   if (!root) return give_up(128, root.error().text);
@@ -219,6 +220,55 @@ void OciStart::copy_volumes(std::size_t next) {
                               (result.timed_out ? "it took too long" : result.output));
     copy_volumes(next + 1);
   });
+}
+
+void OciStart::connect() {
+  const ServiceSpec& spec = *order_.spec;
+  constexpr std::string_view kService = "service:";
+  if (spec.network_mode.starts_with(kService)) {
+    Status shared = share_network(spec.network_mode.substr(kService.size()));
+    if (!shared) return give_up(128, shared.error().text);
+    return make_bundle();
+  }
+  if (spec.networks.empty()) return make_bundle();
+  NetworkOrder order{.client = {id_, order_.name, spec.name, spec.hostname},
+                     .uses = spec.networks,
+                     .ports = spec.ports,
+                     .implicit = spec.networks_implicit};
+  context_->networks.set_up(std::move(order),
+                            [this, alive = alive_](Result<const NetworkRecord*> record) {
+                              if (!*alive) return;
+                              if (!record) return give_up(128, record.error().text);
+                              network_ = *record;
+                              joins_ = network_ != nullptr;
+                              make_bundle();
+                            });
+}
+
+Status OciStart::share_network(const std::string& service) {
+  EngineContext::Running target = context_->find_running(order_.project, service);
+  if (target.pidfd < 0)
+    return fail(Errc::not_found, "cannot start " + order_.name +
+                                     ": it is to be in the network of " + service +
+                                     ", which does not run");
+  Status shared = context_->networks.share(id_, order_.name, target.id, target.pid, target.pidfd);
+  if (!shared) return fail(shared.error().with("cannot start " + order_.name));
+  network_ = context_->networks.find(id_);
+  joins_ = true;
+  return {};
+}
+
+EtcNetwork OciStart::etc_network() const {
+  EtcNetwork etc;
+  if (network_ == nullptr) return etc;
+  for (const Endpoint& e : network_->endpoints) {
+    for (const EndpointSubnet& s : e.subnets) {
+      etc.addresses.push_back(to_string(s.address));
+      if (!s.subnet.base.v6) etc.name_servers.push_back(to_string(s.gateway));
+      if (etc.host_gateway.empty()) etc.host_gateway = to_string(s.gateway);
+    }
+  }
+  return etc;
 }
 
 void OciStart::make_bundle() {
@@ -261,6 +311,7 @@ Status OciStart::write_config(const std::string& rootfs) {
   plan.rootfs = rootfs;
   plan.etc_dir = bundle_ + "/etc";
   if (context_->cgroups) plan.cgroups_path = payload_path(*context_->cgroups, id_);
+  plan.no_limits = !context_->cgroups && in_own_user_namespace();
   plan.uid = user->uid;
   plan.gid = user->gid;
   plan.groups = user->groups;
@@ -292,8 +343,9 @@ Status OciStart::write_config(const std::string& rootfs) {
     if (!profile) return fail(profile.error().with("cannot use seccomp profile"));
     plan.seccomp_profile = std::move(*profile);
   }
-  if (Status written = write_etc_files(spec, bundle_hostname(spec, id_), plan.etc_dir); !written)
-    return written;
+  if (joins_) plan.network_path = context_->networks.namespace_path(id_);
+  Status etc = write_etc_files(spec, bundle_hostname(spec, id_), plan.etc_dir, etc_network());
+  if (!etc) return etc;
   Result<nlohmann::json> config = bundle_config(spec, plan);
   if (!config) return fail(config.error());
   std::ofstream out(bundle_ + "/config.json", std::ios::trunc);

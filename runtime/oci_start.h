@@ -1,8 +1,7 @@
 // The steps from a StartOrder to a running OCI container, in a row, with a deadline on each:
 //
-//   root file system (mounted or copied) -> volumes filled -> bundle, FIFOs, cgroups -> `create` ->
-//   claim its first process
-//   -> loopback up, exec plan compiled -> `start`
+//   root file system (mounted or copied) -> volumes filled -> networks -> bundle, FIFOs, cgroups
+//   -> `create` -> claim its first process -> loopback up, exec plan compiled -> `start`
 //
 // Any step may fail; then what was made is removed before the failure is reported.
 #pragma once
@@ -16,6 +15,8 @@
 #include "runtime/engine_context.h"
 #include "runtime/exec_plan.h"
 #include "runtime/log_streams.h"
+#include "runtime/network/network_record.h"
+#include "runtime/oci/bundle.h"
 #include "runtime/oci/rootfs.h"
 #include "runtime/oci/volumes.h"
 
@@ -63,6 +64,9 @@ class OciStart {
   void make_rootfs();
   void make_mounts();
   void copy_volumes(std::size_t next);
+  void connect();
+  Status share_network(const std::string& service);
+  EtcNetwork etc_network() const;
   void make_bundle();
   Status write_config(const std::string& rootfs);
   Result<std::string> bring_init();
@@ -83,6 +87,8 @@ class OciStart {
   RootfsPlace place_;
   std::string rootfs_;
   PreparedMounts mounts_;
+  const NetworkRecord* network_ = nullptr;  // null: loopback alone, or the host's
+  bool joins_ = false;                      // a namespace that was made for it
   LogStreamFds streams_;
   UniqueFd stdin_;
   std::optional<ConsoleSocket> console_;

@@ -17,9 +17,10 @@ void not_images(const ApiCall& call) {
                       "name the image in the Compose file, or use keepwell image load, rm, prune");
 }
 void not_networks(const ApiCall& call) {
-  call.exchange->fail(501,
-                      "keepwell does not manage networks through the API: set network_mode in the "
-                      "Compose file");
+  call.exchange->fail(
+      501,
+      "keepwell does not manage networks through the API: write them in the Compose "
+      "file");
 }
 void not_volumes(const ApiCall& call) {
   call.exchange->fail(501,

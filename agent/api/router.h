@@ -58,6 +58,7 @@ std::span<const Route> journal_routes();
 std::span<const Route> guard_routes();
 std::span<const Route> image_routes();
 std::span<const Route> check_routes();
+std::span<const Route> network_routes();
 std::span<const Route> elsewhere_routes();  // what is answered 501 with the place where it is done
 
 struct RouteMatch {

@@ -107,9 +107,6 @@ void get_check_costs(const ApiCall& call) {
 void get_empty_list(const ApiCall& call) { respond_json(call, "[]"); }
 void get_volumes(const ApiCall& call) { respond_json(call, R"({"Volumes":[],"Warnings":null})"); }
 
-void get_no_network(const ApiCall& call) {
-  call.exchange->fail(404, "network " + call.params.front() + " not found");
-}
 void get_no_volume(const ApiCall& call) {
   call.exchange->fail(404, "get " + call.params.front() + ": no such volume");
 }
@@ -158,10 +155,8 @@ constexpr std::array kRoutes{
     Route{"GET", "/healthz", get_healthz, true},
     Route{"GET", "/readyz", get_readyz, true},
     Route{"GET", "/sd", get_sd, true},
-    Route{"GET", "/networks", get_empty_list},
     Route{"GET", "/plugins", get_empty_list},
     Route{"GET", "/volumes", get_volumes},
-    Route{"GET", "/networks/{name*}", get_no_network},
     Route{"GET", "/volumes/{name*}", get_no_volume},
     Route{"GET", "/plugins/{name*}", get_no_plugin},
     Route{"GET", "/swarm", get_no_swarm},

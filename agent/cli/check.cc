@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <string_view>
@@ -11,6 +12,7 @@
 #include "agent/cli/files.h"
 #include "config/print.h"
 #include "runtime/oci/runtime_finder.h"
+#include "runtime/user_namespace.h"
 
 namespace keepwell {
 
@@ -37,7 +39,11 @@ long highest_cpu(std::string_view cpuset) {
 // What every container of PROJECT needs and this host has not.
 std::string missing_for_containers(const ProjectSpec& project) {
   if (geteuid() != 0) {
-    return "it is a container, which needs root; use sudo, or x-keepwell: {runtime: process}";
+    const std::vector<std::string> obstacles = user_namespace_obstacles();
+    if (!obstacles.empty()) {
+      return "it is a container, which an ordinary user cannot run here: " + obstacles.front() +
+             "; or use sudo, or x-keepwell: {runtime: process}";
+    }
   }
   bool automatic = project.runtime == "auto";
   std::string found = find_program(automatic ? "crun" : project.runtime);
@@ -52,12 +58,17 @@ std::vector<std::string> obstacles(const ProjectSpec& project) {
   std::vector<std::string> all;
   long cpus = sysconf(_SC_NPROCESSORS_CONF);
   std::string missing = missing_for_containers(project);
+  const bool netavark = !find_podman_helper("netavark").empty();
   for (const ServiceSpec& service : project.services) {
     auto add = [&](const std::string& text) {
       all.push_back("service " + service.name + ": " + text);
     };
     if (service.runtime == RuntimeKind::oci) {
       if (!missing.empty()) add(missing);
+      if (!netavark && !service.networks.empty() && !service.networks_implicit) {
+        add("it is on networks, and netavark is not installed on this host; install netavark and "
+            "aardvark-dns, or set network_mode: host or none");
+      }
       if (!service.rootfs.empty() && !is_directory(service.rootfs)) {
         add("rootfs " + service.rootfs + " is no directory");
       }
@@ -98,6 +109,16 @@ int check_command(const CheckOptions& options) {
     std::printf("%s: will not run here:\n", project->file.c_str());
     for (const std::string& line : missing) std::printf("  %s\n", line.c_str());
     return 1;
+  }
+  const bool lonely = std::any_of(project->services.begin(), project->services.end(),
+                                  [](const ServiceSpec& s) { return s.networks_implicit; }) &&
+                      find_podman_helper("netavark").empty();
+  if (lonely) {
+    std::printf(
+        "%s: warning: netavark is not installed on this host, so services have no network but "
+        "their own loopback; install netavark and aardvark-dns, or set "
+        "x-keepwell.defaults.network_mode: none\n",
+        project->file.c_str());
   }
   std::size_t checks = 0;
   for (const ServiceSpec& service : project->services) checks += service.checks.size();

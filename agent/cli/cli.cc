@@ -10,6 +10,7 @@
 #include "agent/cli/options.h"
 #include "agent/cli/reload.h"
 #include "agent/cli/upgrade.h"
+#include "runtime/socket_maker.h"
 
 namespace keepwell {
 namespace {
@@ -74,6 +75,11 @@ void add_agent(const Commands& c) {
   command->add_option("--cgroup-parent", options->cgroup_parent);
   command->callback(
       [options, &action = c.action] { action = [options] { return agent_command(*options); }; });
+}
+
+void add_socket_maker(const Commands& c) {
+  CLI::App* command = c.app.add_subcommand("socket-maker", "started by the agent only")->group("");
+  command->callback([&action = c.action] { action = [] { return serve_sockets(); }; });
 }
 
 void add_reload(const Commands& c) {
@@ -355,6 +361,7 @@ void add_all(const Commands& c) {
   add_images(c);
   add_version(c);
   add_agent(c);
+  add_socket_maker(c);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "agent/cli/files.h"
 #include "agent/http/query.h"
 #include "config/load.h"
+#include "runtime/user_namespace.h"
 
 namespace keepwell {
 namespace {
@@ -60,7 +61,7 @@ Result<std::string> socket_path(const AgentPlace& place) {
   }
   std::string run_dir = place.run_dir;
   if (run_dir.empty()) run_dir = run_dir_of_file(place.file);
-  if (run_dir.empty()) run_dir = ProjectSpec().run_dir;
+  if (run_dir.empty()) run_dir = default_dirs().run_dir;
   return run_dir + "/keepwell.sock";
 }
 

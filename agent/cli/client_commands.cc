@@ -17,12 +17,12 @@ namespace {
 using nlohmann::ordered_json;
 
 void print_ps_table(const std::vector<PsRow>& rows) {
-  std::vector<std::vector<std::string>> table{
-      {"CONTAINER ID", "NAME", "SERVICE", "STATE", "HEALTH", "STATUS", "IMAGE", "COMMAND"}};
+  std::vector<std::vector<std::string>> table{{"CONTAINER ID", "NAME", "SERVICE", "STATE", "HEALTH",
+                                               "STATUS", "PORTS", "IMAGE", "COMMAND"}};
   for (const PsRow& row : rows)
     table.push_back({row.id.substr(0, 12), printable(row.names), printable(row.service),
                      row.keepwell_state + (row.held ? " (held)" : ""), row.health, row.status,
-                     printable(row.image), printable(row.command)});
+                     row.ports, printable(row.image), printable(row.command)});
   print_columns(table);
 }
 

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "agent/cli/commands.h"
+#include "runtime/user_namespace.h"
 
 namespace keepwell {
 
@@ -27,6 +28,7 @@ const char* word_for(DoctorFinding::Verdict verdict) {
 
 int doctor_command(const DoctorOptions& options) {
   DoctorQuestion question;
+  question.data_dir = default_dirs().data_dir;
   if (!options.data_dir.empty()) question.data_dir = options.data_dir;
   std::vector<DoctorFinding> findings = examine_host(question);
   for (const DoctorFinding& finding : findings) {

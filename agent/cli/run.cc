@@ -1,6 +1,8 @@
 // keepwell run: everything that can be found wrong is found here, while somebody is still looking;
 // then this process becomes the keeper, which starts the agent. Order: the file, the directories,
 // the lock (who has it may change all below), the socket, the accepted configuration, the exec.
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
@@ -13,6 +15,7 @@
 #include "runtime/launch.h"
 #include "runtime/listener.h"
 #include "runtime/state_file.h"
+#include "runtime/user_namespace.h"
 
 namespace keepwell {
 
@@ -81,6 +84,9 @@ Error run(const ProjectSpec& project, const ConfigSource& source, const RunOptio
   if (Status made = make_private_dir(project.data_dir, 0711); !made) return made.error();
   Result<UniqueFd> lock = take_lock(project.run_dir);
   if (!lock) return lock.error();
+  if (in_own_user_namespace()) {
+    if (Status held = hold_user_namespace(project.run_dir); !held) return held.error();
+  }
   ImageStore(project.data_dir).clean_if_idle();
   Result<UniqueFd> listener = listen_unix({.path = project.run_dir + "/keepwell.sock",
                                            .group = project.api.group,
@@ -107,6 +113,18 @@ int run_command(const RunOptions& given) {
   if (!load) {
     print_error(load.error());
     return 2;
+  }
+  if (geteuid() != 0) {
+    // What is wrong with the file is told below.
+    const Loaded seen = load_project(*load);
+    const bool containers =
+        seen.project &&
+        std::any_of(seen.project->services.begin(), seen.project->services.end(),
+                    [](const ServiceSpec& s) { return s.runtime == RuntimeKind::oci; });
+    if (containers) {
+      print_error(enter_user_namespace(seen.project->run_dir));
+      return 1;
+    }
   }
   int exit_code = 2;
   std::optional<ProjectSpec> project = load_and_report(*load, ImageFetch::allowed, exit_code);

@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "runtime/oci/seccomp_profile.h"
+#include "runtime/user_namespace.h"
 
 namespace keepwell {
 
@@ -117,6 +118,13 @@ std::size_t depth(const std::string& path) {
   return static_cast<std::size_t>(std::count(path.begin(), path.end(), '/'));
 }
 
+// The kernel gives /sys anew only to who owns the network namespace that it shows.
+json sys_mount(const ServiceSpec& spec, const char* access) {
+  if (spec.network_mode != "host" || !in_own_user_namespace())
+    return mount("/sys", "sysfs", "sysfs", {"nosuid", "noexec", "nodev", access});
+  return mount("/sys", "none", "/sys", {"rbind", "nosuid", "noexec", "nodev", access});
+}
+
 // What docker run mounts whatever it is told.
 json default_mounts(const ServiceSpec& spec) {
   const char* access = spec.privileged ? "rw" : "ro";
@@ -125,7 +133,7 @@ json default_mounts(const ServiceSpec& spec) {
       mount("/dev", "tmpfs", "tmpfs", {"nosuid", "strictatime", "mode=755", "size=65536k"}),
       mount("/dev/pts", "devpts", "devpts",
             {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}),
-      mount("/sys", "sysfs", "sysfs", {"nosuid", "noexec", "nodev", access}),
+      sys_mount(spec, access),
       mount("/sys/fs/cgroup", "cgroup", "cgroup", {"nosuid", "noexec", "nodev", access}),
   });
   all.push_back(mount("/dev/mqueue", "mqueue", "mqueue", {"nosuid", "noexec", "nodev"}));
@@ -289,6 +297,7 @@ DeviceNodes device_nodes(const BundlePlan& plan) {
 }
 
 json resources(const ServiceSpec& spec, const BundlePlan& plan, const json& device_rules) {
+  if (plan.no_limits) return json::object();
   json made = {{"devices", json::array({{{"allow", spec.privileged}, {"access", "rwm"}}})}};
   if (!spec.privileged) {
     for (const json& rule : device_rules) made["devices"].push_back(rule);
@@ -384,10 +393,15 @@ Result<json> bundle_config(const ServiceSpec& spec, const BundlePlan& plan) {
       {"mount", ""},          {"cgroup", spec.cgroup_mode}, {"network", spec.network_mode}};
   for (const auto& [type, mode] : kinds)
     if (mode != "host") namespaces.push_back({{"type", type}});
+  if (!plan.network_path.empty()) namespaces.back()["path"] = plan.network_path;
   json sysctl = json::object();
-  if (spec.network_mode != "host")
-    sysctl = {{"net.ipv4.ip_unprivileged_port_start", "0"},
-              {"net.ipv4.ping_group_range", "0 2147483647"}};
+  // One that it shares is set up as its owner wants it.
+  if (spec.network_mode.empty() || spec.network_mode == "none")
+    sysctl = {
+        {"net.ipv4.ip_unprivileged_port_start", "0"},
+        {"net.ipv4.ping_group_range",
+         in_own_user_namespace() ? "0 65535" : "0 2147483647"}  // groups that there are
+    };
   if (!spec.domainname.empty()) sysctl["kernel.domainname"] = spec.domainname;
   for (const auto& [name, value] : spec.sysctls) sysctl[name] = value;
 

@@ -40,7 +40,9 @@ struct BundlePlan {
   std::vector<BundleDevice> devices;        // of spec.devices, and all for privileged ones
   std::vector<BundleMount> mounts;          // of prepare_mounts()
   bool v1_memory = false;                   // the host's memory controller is the one of cgroup v1
-  std::string init;                         // REQUIRED with spec.init: host path of keepwell-init
+  bool no_limits = false;    // nobody lets us make cgroups, and the runtime must not try
+  std::string network_path;  // namespace to join; empty: one of its own
+  std::string init;          // REQUIRED with spec.init: host path of keepwell-init
 };
 
 // The hostname inside.
@@ -59,9 +61,16 @@ std::vector<std::string> bundle_environment(const ServiceSpec& spec, const std::
 
 Result<nlohmann::json> bundle_config(const ServiceSpec& spec, const BundlePlan& plan);
 
+// What the files under /etc say of the container's networks.
+struct EtcNetwork {
+  std::vector<std::string> addresses;     // of its own, for its hostname
+  std::vector<std::string> name_servers;  // that know the names of its networks
+  std::string host_gateway;               // empty: none
+};
+
 // Writes hosts, hostname and resolv.conf into DIR, which is made. With network_mode host they are
 // the host's.
-Status write_etc_files(const ServiceSpec& spec, const std::string& hostname,
-                       const std::string& dir);
+Status write_etc_files(const ServiceSpec& spec, const std::string& hostname, const std::string& dir,
+                       const EtcNetwork& network = {});
 
 }  // namespace keepwell

@@ -26,8 +26,9 @@ std::string host_file(const char* path) {
 }
 
 // resolv.conf: the host's, with the service's own words in place of those of the same kind, in
-// docker's order.
-std::string resolver_text(const ServiceSpec& spec, const std::string& host) {
+// docker's order. Name servers of its networks ask the host's themselves.
+std::string resolver_text(const ServiceSpec& spec, const EtcNetwork& network,
+                          const std::string& host) {
   std::string text;
   auto add = [&text](const char* key, const std::vector<std::string>& words) {
     if (words.empty()) return;
@@ -37,13 +38,15 @@ std::string resolver_text(const ServiceSpec& spec, const std::string& host) {
   };
   // A single dot means none.
   if (spec.dns_search != std::vector<std::string>{"."}) add("search", spec.dns_search);
+  for (const std::string& server : network.name_servers) add("nameserver", {server});
   for (const std::string& server : spec.dns) add("nameserver", {server});
+  const bool own_servers = !spec.dns.empty() || !network.name_servers.empty();
   std::istringstream lines(host);
   for (std::string line; std::getline(lines, line);) {
     std::istringstream words(line);
     std::string key;
     words >> key;
-    bool replaced = (key == "nameserver" && !spec.dns.empty()) ||
+    bool replaced = (key == "nameserver" && own_servers) ||
                     ((key == "search" || key == "domain") && !spec.dns_search.empty()) ||
                     (key == "options" && !spec.dns_opt.empty());
     if (!replaced) text += line + "\n";
@@ -54,8 +57,8 @@ std::string resolver_text(const ServiceSpec& spec, const std::string& host) {
 
 }  // namespace
 
-Status write_etc_files(const ServiceSpec& spec, const std::string& hostname,
-                       const std::string& dir) {
+Status write_etc_files(const ServiceSpec& spec, const std::string& hostname, const std::string& dir,
+                       const EtcNetwork& network) {
   if (mkdir(dir.c_str(), 0755) != 0 && errno != EEXIST) return fail_errno("cannot make " + dir);
   bool host = spec.network_mode == "host";
   std::string hosts = host ? host_file("/etc/hosts")
@@ -63,12 +66,14 @@ Status write_etc_files(const ServiceSpec& spec, const std::string& hostname,
                              "fe00::0\tip6-localnet\nff00::0\tip6-mcastprefix\n"
                              "ff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
   for (const auto& [name, address] : spec.extra_hosts) {
-    hosts += address;
-    hosts += "\t" + name + "\n";
+    const std::string& known = address == kHostGateway ? network.host_gateway : address;
+    if (!known.empty()) hosts += known + "\t" + name + "\n";
   }
+  for (const std::string& address : network.addresses) hosts += address + "\t" + hostname + "\n";
   if (Status done = write_text(dir + "/hosts", hosts); !done) return done;
   if (Status done = write_text(dir + "/hostname", hostname + "\n"); !done) return done;
-  return write_text(dir + "/resolv.conf", resolver_text(spec, host_file("/etc/resolv.conf")));
+  return write_text(dir + "/resolv.conf",
+                    resolver_text(spec, network, host_file("/etc/resolv.conf")));
 }
 
 }  // namespace keepwell

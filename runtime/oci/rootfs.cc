@@ -8,6 +8,8 @@
 
 #include <filesystem>
 
+#include "runtime/user_namespace.h"
+
 namespace keepwell {
 
 namespace {
@@ -64,7 +66,7 @@ Status mount_rootfs(const RootfsPlace& place) {
   if (fresh) copy_ownership(place.lower, upper);
 
   std::string options = "lowerdir=" + escaped(place.lower) + ",upperdir=" + escaped(upper) +
-                        ",workdir=" + escaped(work);
+                        ",workdir=" + escaped(work) + (in_own_user_namespace() ? ",userxattr" : "");
   std::string what = "cannot mount an overlay over " + place.lower + " at " + place.mount_point;
   if (mount("overlay", place.mount_point.c_str(), "overlay", 0, options.c_str()) != 0)
     return fail_errno(what);

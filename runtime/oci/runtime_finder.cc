@@ -11,6 +11,7 @@
 
 #include "runtime/oci/bundle.h"
 #include "runtime/proc_info.h"
+#include "runtime/user_namespace.h"
 
 namespace keepwell {
 
@@ -37,6 +38,13 @@ std::string find_program(const std::string& name) {
   std::istringstream dirs(std::string(path ? path : "") + ":" + kHiddenDirs);
   for (std::string dir; std::getline(dirs, dir, ':');)
     if (dir.starts_with("/") && executable(dir + "/" + name)) return dir + "/" + name;
+  return {};
+}
+
+std::string find_podman_helper(const std::string& name) {
+  for (const char* dir : {"", "/usr/lib/podman/", "/usr/libexec/podman/", "/usr/local/lib/podman/",
+                          "/usr/local/libexec/podman/"})
+    if (std::string path = find_program(dir + name); !path.empty()) return path;
   return {};
 }
 
@@ -90,6 +98,7 @@ Status RuntimeFinder::write_trial_bundle() {
   plan.id = trial_id();
   plan.rootfs = bundle + "/rootfs";
   plan.cgroups_path = options_.cgroups_path;
+  plan.no_limits = plan.cgroups_path.empty() && in_own_user_namespace();
   plan.own_oom_score_adj = own_oom_score_adj();
   plan.host_capabilities = capability_names(own_status_mask("CapBnd:"));
   auto config = bundle_config(spec, plan);

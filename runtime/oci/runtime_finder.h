@@ -23,6 +23,9 @@ struct RuntimeFinding {
 // empty: nowhere. A NAME with a slash is taken as it is.
 std::string find_program(const std::string& name);
 
+// The same for what belongs to podman and is kept in folders of its own (netavark, aardvark-dns).
+std::string find_podman_helper(const std::string& name);
+
 class RuntimeFinder {
  public:
   using RunCommand = std::function<void(const HostCommand&, HostCommands::Done)>;

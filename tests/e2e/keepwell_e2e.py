@@ -109,7 +109,9 @@ class Done:
 
 
 class Keepwell:
-    def __init__(self, compose=None, *, start=True, env=None, args=(), metrics=True, wait=True, wrap=()):
+    # NETWORKS: services that say nothing of networks get the project's default one, as they do outside of tests. Only
+    # for a test that runs in a network namespace of its own: bridges and rules are the whole machine's.
+    def __init__(self, compose=None, *, start=True, env=None, args=(), metrics=True, wait=True, wrap=(), networks=False):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="kw-e2e-"))
         self.run_dir = self.dir / "run"
         self.data_dir = self.dir / "data"
@@ -122,6 +124,8 @@ class Keepwell:
         self.args = list(args)
         self.wrap = list(wrap)  # a command that runs the one behind it, with fewer rights or limits
         self.bin = BIN
+        self.networks = networks
+        self.user_dirs = False  # True: they are those that keepwell chooses
         self.env = dict(os.environ, KEEPWELL_HOST=f"unix://{self.run_dir}/keepwell.sock", **(env or {}))
         if compose is not None:
             self.write(compose, metrics)
@@ -136,6 +140,8 @@ class Keepwell:
         if isinstance(compose, dict):
             compose = json.loads(json.dumps(compose))
             compose.setdefault("name", "e2e")
+            if not self.networks:
+                compose.setdefault("x-keepwell", {}).setdefault("defaults", {}).setdefault("network_mode", "none")
             if metrics:
                 compose.setdefault("x-keepwell", {}).setdefault("metrics", {}).setdefault("listen", f"127.0.0.1:{self.port}")
             compose = json.dumps(compose, indent=1)
@@ -148,10 +154,13 @@ class Keepwell:
         assert self.process is None
         self.log = self.log or open(self.log_path, "ab")
         self.process = subprocess.Popen(
-            [*self.wrap, self.bin / "keepwell", "run", "-f", self.file, "--run-dir", self.run_dir, "--data-dir", self.data_dir, *self.args],
+            [*self.wrap, self.bin / "keepwell", "run", "-f", self.file, *self.place(), *self.args],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=self.env, cwd=self.dir, start_new_session=True)
         if wait:
             wait_until("the API answers", self.answers, 15)
+
+    def place(self):
+        return ["--run-dir", self.run_dir, "--data-dir", self.data_dir] if not self.user_dirs else []
 
     def answers(self):
         if self.process.poll() is not None:

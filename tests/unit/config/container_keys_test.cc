@@ -270,7 +270,8 @@ TEST_CASE("names, name servers, namespaces, devices, groups: mistakes") {
   const Case cases[] = {
       {"    extra_hosts: [a]\n", "6:19: error: extra_hosts: \"a\" has no address"},
       {"    extra_hosts: [a=b]\n", "\"b\" is no address"},
-      {"    extra_hosts: ['a=host-gateway']\n", "host-gateway needs a bridge"},
+      {"    extra_hosts: ['a=host-gateway']\n    network_mode: none\n",
+       "host-gateway needs a bridge"},
       {"    dns: ns1\n", "dns \"ns1\" is not the address of a name server"},
       {"    dns_opt: [\"a\\nnameserver 1\"]\n", "is not an option of resolv.conf"},
       {"    sysctls: { vm.swappiness: 1 }\n",
@@ -291,8 +292,7 @@ TEST_CASE("names, name servers, namespaces, devices, groups: mistakes") {
       {"    uts: host\n    hostname: h\n", "6:10: error: hostname and domainname would be"},
       {"    ipc: host\n    shm_size: 1m\n", "7:15: warning: shm_size has no effect"},
       {"    security_opt: [label=type:x]\n", "security_opt label is not supported"},
-      {"    expose: [80]\n", "warning: expose has no effect"},
-      {"    links: [db]\n", "key links is not supported; use depends_on"},
+      {"    links: [db]\n", "key links is not supported; services find each other"},
   };
   check_cases(cases);
 }

@@ -45,7 +45,7 @@ services:
 12:13: error: test is empty; write ["CMD", program, ...], ["CMD-SHELL", text] or ["NONE"]
 13:17: error: interval "10" is not a duration: it has no unit; write 10s, 10ms or 10m
 14:7: error: unknown key "retires" in healthcheck; did you mean retries?
-15:5: error: key ports is not supported; use network_mode: host, where a service's ports are the host's
+15:12: warning: ports has no effect with x-keepwell.runtime: process; remove it
 16:18: error: service web depends on "dbb", which this file does not have; did you mean db?
 17:18: error: stop_signal: cannot find signal "SIGTREM": did you mean SIGTERM?
 21:19: warning: variable NO is not set and read as empty; set it, or write ${NO:-}
@@ -111,9 +111,8 @@ TEST_CASE("mistakes in single keys") {
       {"    command: x\n    ulimits: { nofile: { soft: 2 } }\n", "has no hard"},
       {"    command: x\n    security_opt: [seccmp:x]\n", "did you mean seccomp?"},
       {"    command: x\n    security_opt: [apparmor:x]\n", "security_opt has no effect"},
-      {"    command: x\n    network_mode: brige\n", "is not known; write none or host"},
-      {"    command: x\n    network_mode: service:db\n",
-       "network_mode service:db is not supported"},
+      {"    command: x\n    network_mode: brige\n", "did you mean bridge?"},
+      {"    command: x\n    network_mode: service:db\n", "network_mode has no effect"},
       {"    command: x\n    hostname: a/b\n", "hostname \"a/b\" is not one"},
       {"    command: x\n    logging: { driver: journald }\n",
        "logging.driver journald is not supported"},
@@ -275,12 +274,12 @@ TEST_CASE("mistakes of a file as a whole") {
 }
 
 TEST_CASE("--lenient turns what is not supported into warnings, and nothing else") {
-  const std::string file = one_service("    command: x\n    ports: ['80:80']\n    expose: [1]\n");
+  const std::string file = one_service("    command: x\n    gpus: all\n    expose: [1]\n");
   CHECK_FALSE(load_text(file).project);
   Loaded lenient = load_text(file, {.lenient = true});
   CHECK(lenient.project);
   CHECK(lenient.diagnostics.size() == 2);
-  CHECK_THAT(listing(lenient), ContainsSubstring("warning: key ports is not supported"));
+  CHECK_THAT(listing(lenient), ContainsSubstring("warning: key gpus is not supported"));
   CHECK_FALSE(load_text(one_service("    command: x\n    prots: []\n"), {.lenient = true}).project);
 }
 

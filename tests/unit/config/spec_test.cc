@@ -64,7 +64,20 @@ ProjectSpec full_project() {
   s.user = "1:2";
   s.hostname = "h";
   s.domainname = "example.org";
-  s.network_mode = "none";
+  s.networks = {{{"k",
+                  "n",
+                  "br9",
+                  1400,
+                  true,
+                  true,
+                  {{"10.0.0.0/8", "10.0.0.1", "10.1.0.0/16"}, {"fd00::/64", "", ""}},
+                  {{"a", "b"}}},
+                 {"alias"},
+                 "10.0.0.2",
+                 "fd00::2",
+                 "02:00:00:00:00:01",
+                 3}};
+  s.ports = {{80, "udp", "127.0.0.1", 8080, 8090}};
   s.pid_mode = s.cgroup_mode = "host";
   s.ipc_mode = "none";
   s.group_add = {"staff", "44"};
@@ -318,5 +331,6 @@ TEST_CASE("every field of a service reaches the stored form") {
   for (std::size_t i = 0; i < all.size(); ++i) {
     if (all[i] == defaults[i]) same.push_back(all[i].first);
   }
-  CHECK(same == std::vector<std::string>{"runtime", "uts_mode", "healthcheck_disabled", "scale"});
+  CHECK(same == std::vector<std::string>{"runtime", "network_mode", "networks_implicit", "uts_mode",
+                                         "healthcheck_disabled", "scale"});
 }

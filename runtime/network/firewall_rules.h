@@ -1,0 +1,28 @@
+// What of netavark's rules is to go once its own teardown is over. Pure: from the output of
+// iptables-save to the input of iptables-restore --noflush, which does all of it or nothing.
+//
+// netavark leaves the chains that all containers share, with the jumps to them from the kernel's
+// own chains. They are removed where no rule of any container (of Podman's either) is left in them;
+// and what is left of ours, where its teardown failed, is removed with them.
+#pragma once
+
+#include <set>
+#include <string>
+#include <string_view>
+
+namespace keepwell {
+
+// What nothing of ours uses any more. Other rules are not touched.
+struct GoneNetworks {
+  std::set<std::string> containers;  // ids
+  std::set<std::string> bridges;
+  std::set<std::string> subnets;
+};
+
+// Empty: there is nothing to remove.
+std::string rules_to_remove(std::string_view saved, const GoneNetworks& gone);
+
+// Whether SAVED has netavark's shared chains.
+bool has_shared_chains(std::string_view saved);
+
+}  // namespace keepwell
