@@ -119,7 +119,7 @@ std::vector<ContainerStatus> StateStore::restore(std::vector<std::string>& probl
     for (const std::string& dir : {run_state_, data_state_}) {
       StateFileRead read = read_state_file(dir + "/" + id + ".json");
       problems.insert(problems.end(), read.problems.begin(), read.problems.end());
-      behind = behind || dir != run_state_ || !read.problems.empty();
+      behind = behind || dir != run_state_ || read.older || !read.problems.empty();
       if (!read.body) continue;
       Result<StatusRecord> record = decode_status(*read.body);
       if (!record || record->status.id != id) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <utility>
 
 #include "agent/supervisor_state.h"
 #include "config/check.h"
@@ -91,6 +92,8 @@ void Supervisor::take_up(const std::vector<ToldEvent>& told) {
     if (Container* container = by_id(event.id)) {
       if (event.ordinal > container->status.events_told) {
         container->told[event.ordinal] = event.action;
+      } else if (event.action == "oom" || event.action == "start") {
+        container->oom_told = event.action == "oom";
       }
     } else if (event.ordinal == 1 && event.action == "create") {
       unborn_[event.name] = event.id;
@@ -103,10 +106,9 @@ void Supervisor::take_up(const std::vector<ToldEvent>& told) {
 void Supervisor::handle(const Input& input, Now now, std::vector<Action>& actions) {
   const Instant before = now_.mono;
   now_ = {.mono = std::max(before, now.mono), .wall = now.wall};
-  unwatched_ = now_.mono - before;
   const auto first = static_cast<std::ptrdiff_t>(actions.size());
   actions_ = &actions;
-  void_late_flights();
+  forgive_lateness(now_.mono - before);
   std::visit([this](const auto& what) { on(what); }, input);
   while (const auto due = timers_.pop(now_.mono)) fire(due->key, due->at);
   settle();
@@ -122,10 +124,7 @@ void Supervisor::on(const EngineEvent& event) {
 }
 
 void Supervisor::on(const Suspended&) {
-  std::vector<ProbeId> ids;
-  for (const auto& [id, flight] : flights_) ids.push_back(id);
-  std::sort(ids.begin(), ids.end());
-  for (const ProbeId id : ids) void_flight(id);
+  for (const ProbeId id : in_flight()) void_flight(id);
 }
 
 void Supervisor::on(const Shutdown&) {
@@ -137,8 +136,10 @@ void Supervisor::on(const Shutdown&) {
 void Supervisor::settle() {
   start_waiting_probes();
   restart_dependents();  // first: what is only now started needs no restart
+  save_news();  // a new run: after who follows it is saved, before others are started for it
   dependencies_changed();
   if (shutting_down_) advance_shutdown();
+  save_news();
 }
 
 void Supervisor::fire(DueQueue::Key timer_key, Instant due) {
@@ -156,17 +157,7 @@ void Supervisor::fire(DueQueue::Key timer_key, Instant due) {
   const std::size_t index = container.check_of_slot(slot);
   if (index == container.checks.size()) return;
   if (timer == Timer::probe) return probe_due(container, index, due);
-  flight_timer_fired(container.checks[index].probe, due);
-}
-
-// An input that comes this much later than something was due means that we, or the whole machine,
-// did not run; what probes did meanwhile was not watched. What is due is then done once, now.
-void Supervisor::void_late_flights() {
-  const auto due = timers_.next();
-  if (!due) return;
-  const Duration late = now_.mono - *due;
-  if (late <= kLatenessMax || flights_.empty()) return;
-  on(Suspended{});
+  flight_timer_fired(container.checks[index].probe);
 }
 
 DueQueue::Key Supervisor::key(std::uint32_t serial, std::uint32_t slot, Timer timer) {
@@ -197,8 +188,16 @@ Supervisor::Container* Supervisor::of(const ContainerRef& ref) {
   return container != nullptr && container->status.run == ref.run ? container : nullptr;
 }
 
-void Supervisor::save(const Container& container, bool status) {
+void Supervisor::save(Container& container, bool status) {
+  if (status) container.news_unsaved = false;
   actions_->push_back(Save{.id = container.status.id, .status = status});
+}
+
+void Supervisor::save_news() {
+  for (const std::uint32_t serial : std::exchange(news_, {})) {
+    const auto found = by_serial_.find(serial);
+    if (found != by_serial_.end() && found->second->news_unsaved) save(*found->second);
+  }
 }
 
 void Supervisor::reply(std::uint64_t request, Status result) {
@@ -226,6 +225,7 @@ Event Supervisor::event_of(const Container& container, std::string action) const
 Event& Supervisor::emit(Container& container, std::string action) {
   Event event = event_of(container, std::move(action));
   event.ordinal = ++container.status.events_told;
+  if (!std::exchange(container.news_unsaved, true)) news_.push_back(container.serial);
   if (const auto same = container.told.find(event.ordinal); same != container.told.end()) {
     if (same->second == event.action) {
       container.told.erase(same);

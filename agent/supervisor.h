@@ -13,7 +13,8 @@
 //     it is saved. An agent may die between any two actions; the next one is given what was saved
 //     (restore) and goes on without a second copy, a second restart or a lost exit. What had been
 //     told and not saved it comes to tell again, and knows by its ordinal not to. (A record is
-//     written as the container is after the whole input; so of one input all events come first.)
+//     written as the container is after the whole input; so of one input all events come first,
+//     and whoever told something in it is saved in it: what was told is at most one input ahead.)
 //   - The Engine owes exactly one answer to a start or an adoption (`order_open`). Until it has
 //     come nothing else is asked of the container; what was decided meanwhile is done then.
 //   - An event that names another run of the container, or a probe that is not in flight, is stale
@@ -53,13 +54,14 @@ inline constexpr Duration kKillPatience = std::chrono::seconds(10);
 // A stop whose signal could not be delivered is not given its grace period for nothing (as Docker).
 inline constexpr Duration kUndeliveredPatience = std::chrono::seconds(2);
 
-// We woke up so much later than asked that results say more about us than about the services.
-inline constexpr Duration kLatenessMax = std::chrono::seconds(5);
-
-// A timeout that we notice later than this is not held against the probe at once: its end may be
-// among what we have not heard yet, or the whole machine stood still. It is given the time in which
-// nobody looked, once.
+// Who was not looking blames nobody. What falls due is noticed within kLateTimeout; an input that
+// comes later than that after something was due tells that nobody looked since the input before it:
+// we were stopped, or the whole machine was. A probe whose timeout has passed in that time is given
+// the time anew, for its end may be among what we have not heard yet. Where we come later than
+// kLatenessMax, at once or in sum over one probe, results say more about us than about the
+// services: they are void. Whatever else is due is done once, now.
 inline constexpr Duration kLateTimeout = std::chrono::milliseconds(250);
+inline constexpr Duration kLatenessMax = std::chrono::seconds(5);
 
 // Files with more checks than this have their probes spread over the interval; the first ones come
 // earlier by at most this share of it.
@@ -153,12 +155,14 @@ class Supervisor {
   void take_up(const std::vector<ToldEvent>& told);
   void settle();
   void fire(DueQueue::Key key, Instant due);
-  void void_late_flights();
+  void forgive_lateness(Duration unwatched);
+  std::vector<ProbeId> in_flight() const;
   void void_flight(ProbeId id);
   static DueQueue::Key key(std::uint32_t serial, std::uint32_t slot, Timer timer);
   Container* of(const ContainerRef& ref);
   Container* by_id(std::string_view id);
-  void save(const Container& container, bool status = true);
+  void save(Container& container, bool status = true);
+  void save_news();
   void reply(std::uint64_t request, Status result);
   Event event_of(const Container& container, std::string action) const;
   Event& emit(Container& container, std::string action);
@@ -253,7 +257,7 @@ class Supervisor {
   void on(const ProbeEntered& event);
   void on(const ProbeStarted& event);
   void on(const ProbeEnded& event);
-  void flight_timer_fired(ProbeId id, Instant due);
+  void flight_timer_fired(ProbeId id);
   void answer_probe(CheckRun& run, bool counted);
   static ProbeResult result_of(const Flight& flight, const ProbeEnded& event,
                                const std::string& id);
@@ -328,6 +332,7 @@ class Supervisor {
   std::deque<Waiting> waiting_;
   std::vector<std::string> changed_services_;
   std::vector<std::uint32_t> fresh_starts_;  // containers that began a run in this handle()
+  std::vector<std::uint32_t> news_;          // containers that told something in this handle()
   DueQueue timers_;
   RestartBudget budget_;
   std::vector<std::uint32_t> restart_queue_;  // containers with budget_asked
@@ -342,7 +347,6 @@ class Supervisor {
   Replay replay_;
 
   Now now_{};
-  Duration unwatched_{0};  // from the last input to this one
   std::vector<Action>* actions_ = nullptr;
   Event told_already_;  // what emit() returns of an event that is not told again
   std::uint64_t random_state_ = 0;

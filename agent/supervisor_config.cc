@@ -261,7 +261,7 @@ void Supervisor::install_checks(Container& container) {
     }
   }
   for (CheckRun& gone : old_runs) drop_check(container, gone);
-  update_health(container, {});
+  if (!container.order_open) update_health(container, {});  // else once it is known what is
   if (probing && (gate_moved || old_status.size() != status.checks.size())) settle_gate(container);
 }
 
@@ -302,6 +302,7 @@ void Supervisor::try_start(Container& container) {
   }
   if (!trouble.empty()) trouble = "cannot start " + container.status.name + ": " + trouble;
   if (!wait && trouble.empty()) return start_now(container, false);
+  if (!trouble.empty()) answer(container, Waiter::kStarted, fail(Errc::conflict, trouble));
   if (container.status.error == trouble) return;
   container.status.error = trouble;
   save(container);

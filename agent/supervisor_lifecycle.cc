@@ -86,7 +86,7 @@ void Supervisor::on(const ContainerStarted& event) {
     status.state = ServiceState::paused;
     emit(container, "pause");
   }
-  save(container);
+  if (!fresh) save(container);  // else once it is known who follows
   answer(container, Waiter::kStarted, {});
   if (status.state == ServiceState::stopping || status.state == ServiceState::restarting) {
     send_stop(container);
@@ -94,6 +94,7 @@ void Supervisor::on(const ContainerStarted& event) {
     fresh ? begin_probing(container) : resume_probing(container);
   } else {
     end_probing(container);  // found paused: what had been planned waits until it is thawed
+    update_health(container, {});
   }
   container.adopting = false;
   // An earlier agent died before all had followed.
@@ -227,13 +228,15 @@ void Supervisor::note_end(Container& container, const ContainerExited& event) {
   status.pid_start_ticks = 0;
   status.exit_known = event.known;
   status.exit_code = event.known ? event.code : 255;
-  status.oom_killed = event.oom_killed;
+  // An earlier agent may have told what this one could not learn any more.
+  const auto told = container.told.find(status.events_told + 1);
+  status.oom_killed = event.oom_killed || (told != container.told.end() && told->second == "oom");
   status.finished = event.at_wall;
   status.error.clear();
   if (!event.known) {
     status.error = "exit status unknown: nobody could wait for its process";
   }
-  if (event.oom_killed && !container.oom_told) emit(container, "oom");
+  if (status.oom_killed && !container.oom_told) emit(container, "oom");
   emit(container, "die").attributes = {
       {"exitCode", std::to_string(status.exit_code)},
       {"execDuration", whole_seconds(event.at - status.started_mono)}};

@@ -279,7 +279,8 @@ void Supervisor::on(const ProbeEntered& event) {
   const Flight& flight = *found->second;
   if (flight.started || flight.voided || flight.guard_expired) return;
   Instant deadline = event.at + std::min(flight.timeout, kProbeStartGuard);
-  if (!flight.postponed) deadline = std::min(deadline, flight.ordered + kProbeStartGuard);
+  if (flight.lateness == Duration{0})
+    deadline = std::min(deadline, flight.ordered + kProbeStartGuard);
   timers_.set(key(flight.serial, flight.slot, Timer::flight), deadline);
 }
 
@@ -307,17 +308,40 @@ void Supervisor::void_flight(ProbeId id) {
   timers_.set(key(flight.serial, flight.slot, Timer::flight), now_.mono + kKillPatience);
 }
 
-void Supervisor::flight_timer_fired(ProbeId id, Instant due) {
+// UNWATCHED: from the input before to this one. See kLateTimeout.
+void Supervisor::forgive_lateness(Duration unwatched) {
+  const auto due = timers_.next();
+  if (!due || now_.mono - *due <= kLateTimeout) return;
+  const bool stood_still = now_.mono - *due > kLatenessMax;
+  for (const ProbeId id : in_flight()) {
+    Flight& flight = *flights_.at(id);
+    const bool decided = flight.voided || flight.timed_out || flight.guard_expired;
+    const DueQueue::Key timer = key(flight.serial, flight.slot, Timer::flight);
+    const Duration late = now_.mono - timers_.at(timer).value_or(now_.mono);
+    if (!decided && late > kLateTimeout) flight.lateness += late;
+    if (stood_still || flight.lateness > kLatenessMax) {
+      void_flight(id);
+    } else if (!decided && late > kLateTimeout) {
+      const Duration patience = flight.started ? flight.timeout : kProbeStartGuard;
+      timers_.set(timer, now_.mono + std::min(patience, unwatched));
+    }
+  }
+}
+
+// In the order in which they were ordered.
+std::vector<ProbeId> Supervisor::in_flight() const {
+  std::vector<ProbeId> ids;
+  ids.reserve(flights_.size());
+  for (const auto& [id, flight] : flights_) ids.push_back(id);
+  std::sort(ids.begin(), ids.end());
+  return ids;
+}
+
+void Supervisor::flight_timer_fired(ProbeId id) {
   const auto found = flights_.find(id);
   if (found == flights_.end()) return;
   Flight& flight = *found->second;
   if (!flight.voided && !flight.timed_out && !flight.guard_expired) {
-    if (now_.mono - due > kLateTimeout && !std::exchange(flight.postponed, true)) {
-      const Duration more = flight.started ? flight.timeout : kProbeStartGuard;
-      timers_.set(key(flight.serial, flight.slot, Timer::flight),
-                  now_.mono + std::min(more, unwatched_));
-      return;
-    }
     flight.timed_out = flight.started.has_value();
     flight.guard_expired = !flight.timed_out;
   }

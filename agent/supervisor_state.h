@@ -47,6 +47,7 @@ struct Supervisor::Container {
   std::vector<CheckRun> checks;
   std::vector<Waiter> waiters;
   std::map<std::uint64_t, std::string> told;  // by an earlier agent, and not in what it saved
+  bool news_unsaved = false;  // it has told something that its record does not know of
 
   bool surplus = false;        // the configuration has no place for it
   bool want_start = false;     // to be started as soon as its dependencies are ready
@@ -123,7 +124,7 @@ struct Supervisor::Flight {
   bool timed_out = false;
   bool guard_expired = false;
   bool voided = false;
-  bool postponed = false;  // its timeout was noticed late
+  Duration lateness{0};  // with which its timeout was noticed; 0: it was not, or in time
 };
 
 }  // namespace keepwell

@@ -74,6 +74,7 @@ void Supervisor::kill_now(Container& container) {
   if (!std::exchange(container.status.killed, true)) {
     if (!container.status.by_kill) container.status.stop_kills_total++;
     emit(container, "kill").attributes = {{"signal", std::to_string(kSigkill)}};
+    save(container);
   }
   actions_->push_back(KillContainer{container.ref()});
   timers_.set(key(container.serial, 0, Timer::stop), now_.mono + kKillPatience);

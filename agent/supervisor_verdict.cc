@@ -84,7 +84,8 @@ void Supervisor::update_health(Container& container, const std::string& check) {
   if (before == Health::starting && after == Health::healthy) {
     observe(status.start_to_healthy, now_.mono - status.started_mono, kStartToHealthyBounds);
   }
-  if (after == Health::healthy || after == Health::unhealthy) {
+  const bool lives = status.pid != 0;  // a reload may change what is left of one that does not
+  if (lives && (after == Health::healthy || after == Health::unhealthy)) {
     Event& event = emit(container, std::string("health_status: ") + to_string(after));
     if (!check.empty() && check != kHealthcheckName) {
       event.attributes.emplace_back("check", check);

@@ -145,6 +145,7 @@ StateFileRead read_state_file(const std::string& path) {
     Result<std::string> body = text ? parse_state_file(*text) : text;
     if (body) {
       read.body = std::move(*body);
+      read.older = candidate != path;
       return read;
     }
     std::string aside = path + ".bad";

@@ -33,7 +33,8 @@ Status write_state_file(const std::string& path, std::string_view body,
                         Outlives outlives = Outlives::processes);
 
 struct StateFileRead {
-  std::optional<std::string> body;    // none: there is no file, or none that is whole
+  std::optional<std::string> body;  // none: there is no file, or none that is whole
+  bool older = false;  // it is not the newest, which could not be read: now, or when it was tried
   std::vector<std::string> problems;  // what was set aside and why; for the log
 };
 StateFileRead read_state_file(const std::string& path);

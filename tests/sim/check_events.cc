@@ -1,6 +1,7 @@
 // The checkers of what the world is told: over all deaths of agents and keepers each thing once,
 // and in an order that makes sense.
 #include <algorithm>
+#include <utility>
 
 #include "tests/sim/checkers.h"
 
@@ -39,6 +40,8 @@ void Checkers::told(const Event& event) {
   } else if (event.action == "die") {
     odd(!told.alive, "was told to end and had not begun");
     told.alive = false;
+  } else if (event.action == "oom") {
+    odd(std::exchange(told.oom_told, true), "was told twice to be out of memory");
   } else if (event.action == "kill") {
     told.kill_told = true;
     const bool sigkill = !event.attributes.empty() && event.attributes[0].second == "9";
@@ -52,8 +55,14 @@ void Checkers::told(const Event& event) {
   }
 }
 
-void Checkers::ordered(const ContainerRef& container) {
-  const Told& told = told_[container.id];
+void Checkers::agent_died() {
+  open_.clear();
+  for (auto& [id, told] : told_) told.sigkills = std::min(told.sigkills, told.sent_sigkills);
+}
+
+void Checkers::ordered(const ContainerRef& container, bool sigkill) {
+  Told& told = told_[container.id];
+  if (sigkill) told.sent_sigkills = told.sigkills;
   if (!told.kill_told && !told.unsure) {
     complain(container.id.substr(0, 6) + " is signalled, and nobody was told");
   }
@@ -67,6 +76,8 @@ void Checkers::restored(const std::set<std::string>& torn) {
 // before it could save.
 int Checkers::told_in(const Step& step, const ContainerStatus& after, const Seen* before,
                       const std::string& action) {
+  const std::uint64_t from = before == nullptr ? 0 : before->events_told;
+  if (from == after.events_told) return 0;
   std::map<std::uint64_t, std::string> now;
   for (const Action& each : step.actions) {
     const auto* emit = std::get_if<Emit>(&each);
@@ -75,7 +86,6 @@ int Checkers::told_in(const Step& step, const ContainerStatus& after, const Seen
   }
   int count = 0;
   const auto& earlier = told_[after.id].by_ordinal;
-  const std::uint64_t from = before == nullptr ? 0 : before->events_told;
   for (std::uint64_t ordinal = from + 1; ordinal <= after.events_told; ++ordinal) {
     const auto& source = now.contains(ordinal) ? now : earlier;
     const auto found = source.find(ordinal);
@@ -103,6 +113,7 @@ void Checkers::check_undelivered(const Step& step, const ContainerStatus& after)
     told_[after.id].health.clear();
   }
   if (step.failed == nullptr || step.failed->container != ContainerRef{after.id, after.run}) return;
+  if (step.failed->signal != 15) return;  // one that somebody sent by hand; the stop's own went out
   const bool stopping =
       after.state == ServiceState::stopping || after.state == ServiceState::restarting;
   if (!stopping || unanswered_.contains(after.id)) return;

@@ -19,6 +19,7 @@ Letter letter_of(const ProbeEnded& ended) {
 // A reload has changed the rule under a state: a history under the new rule that leads to it.
 void resync(Ledger::Check& ledger, const CheckStatus& check) {
   ledger.history.clear();
+  ledger.verdict.reset();
   ledger.untracked = false;
   if (check.status == Health::healthy) ledger.history.push_back({Letter::pass, false});
   for (int i = 0; i < check.failing_streak; ++i) ledger.history.push_back({Letter::fail, false});
@@ -40,11 +41,15 @@ void Checkers::check_verdicts(const Step& step, const ContainerStatus& after, co
     if (!known) expected.counted = check.probes_total;
     if (began || !known) {
       expected.history.clear();
+      expected.verdict.reset();
+      expected.excused_at = 0;
       expected.beginning = {};
       expected.untracked = false;
     }
-    const bool same = known && expected.spec == *check.spec;
-    if (!same) expected.spec = *check.spec;
+    const bool same =
+        known && expected.spec && (expected.spec == check.spec || *expected.spec == *check.spec);
+    if (!same) expected.verdict.reset();
+    expected.spec = check.spec;
     if (known && !same && !began && check.status != Health::none) resync(expected, check);
     if (check.probes_total == expected.counted) continue;
     counted = true;
@@ -52,10 +57,12 @@ void Checkers::check_verdicts(const Step& step, const ContainerStatus& after, co
     if (before != nullptr) check_action(step, after, *before, check);
   }
   for (const CheckStatus& check : after.checks) {
-    const Ledger::Check& expected = ledger.checks[check.spec->name];
+    Ledger::Check& expected = ledger.checks[check.spec->name];
     if (check.status == Health::none || expected.untracked) continue;
-    const ModelVerdict verdict =
-        model_verdict(expected.history, check.spec->retries, expected.beginning);
+    if (!expected.verdict) {
+      expected.verdict = model_verdict(expected.history, check.spec->retries, expected.beginning);
+    }
+    const ModelVerdict& verdict = *expected.verdict;
     if (verdict.status != check.status || verdict.failing_streak != check.failing_streak) {
       complain(after, check.spec->name + " is " + to_string(check.status) + " with streak " +
                           std::to_string(check.failing_streak) + ", expected " +
@@ -95,8 +102,9 @@ void Checkers::check_counted(const Step& step, const ContainerStatus& after,
       const Instant until = last_stall_->from + last_stall_->length;
       const Duration unwatched =
           std::min(until, *probe.kill_asked) - std::max(last_stall_->from, from);
-      // One that was over before the timeout has taken nothing from the probe.
-      if (until > due && unwatched > kLateTimeout &&
+      // One that was over before the timeout, or so soon after it that it was noticed in time, has
+      // taken nothing from the probe.
+      if (until - due > kLateTimeout && unwatched > kLateTimeout &&
           *probe.kill_asked - from - unwatched < allowed - kLateTimeout)
         complain(after, "a probe was killed for a time in which nobody looked, and counted");
     }
@@ -117,8 +125,14 @@ void Checkers::check_counted(const Step& step, const ContainerStatus& after,
     complain(after, "the log does not end with this run's result");
   }
   const Instant began = probe.started.value_or(probe.ordered);
+  // Behind a later pass nothing has a meaning any more.
+  if (letter_of(ended) == Letter::pass && ledger.beginning.ended) {
+    ledger.history.clear();
+    ledger.beginning = {1, true};
+  }
   ledger.history.push_back(
       {letter_of(ended), began - after.started_mono < check.spec->start_period});
+  ledger.verdict.reset();
   if (ledger.untracked) {
     if (letter_of(ended) == Letter::pass) resync(ledger, check);
     return;

@@ -30,10 +30,11 @@ struct Ledger {
   std::shared_ptr<const ServiceSpec> spec;         // as last seen
   bool follow_unsure = false;                      // a reload has changed whom it follows
   struct Check {
-    std::uint64_t counted = 0;  // probes_total as last seen
-    std::vector<ModelResult> history;
+    std::uint64_t counted = 0;         // probes_total as last seen
+    std::vector<ModelResult> history;  // of this run, from the last pass on
     Beginning beginning;
-    CheckSpec spec;          // as last seen
+    std::optional<ModelVerdict> verdict;    // of the history; none: not worked out yet
+    std::shared_ptr<const CheckSpec> spec;  // as last seen
     bool untracked = false;  // a reload has left a state that no history has; until the next pass
     int excused_at = 0;      // the streak up to which a dependency is to blame
   };
@@ -54,14 +55,14 @@ class Checkers {
 
   // A client asked; it is owed one reply.
   void asked(std::uint64_t request, const Command& command);
-  void agent_died() { open_.clear(); }
+  void agent_died();
   // The agent stood still from FROM for LENGTH.
   void stalled(Instant from, Duration length) { last_stall_ = {from, length}; }
 
   // ---- check_events.cc: what the world was told, over all deaths
   void told(const Event& event);
   // A signal, or SIGKILL, is on its way to this container.
-  void ordered(const ContainerRef& container);
+  void ordered(const ContainerRef& container, bool sigkill);
   // A new agent has begun, with records of which these are behind the times.
   void restored(const std::set<std::string>& torn);
 
@@ -94,7 +95,9 @@ class Checkers {
     bool created = false;
     bool alive = false;
     bool kill_told = false;  // in this run
+    bool oom_told = false;
     int sigkills = 0;        // told in this run
+    int sent_sigkills = 0;   // of these; the others were told by an agent that died over it
     int asked_sigkills = 0;  // by people
     bool unsure = false;     // a record behind the times may have told things again, until a start
     std::string health;      // the last one told of this run
@@ -112,6 +115,7 @@ class Checkers {
     const SignalFailed* failed = nullptr;
     std::string about;  // the id of the container that the input names
   };
+  static bool live(ServiceState state);
   static Seen see(const ContainerStatus& container);
   int told_in(const Step& step, const ContainerStatus& after, const Seen* before,
               const std::string& action);
@@ -123,6 +127,7 @@ class Checkers {
   void check_container(const Step& step, const ContainerStatus& after);
   void check_events(const Step& step, const ContainerStatus& after, const Seen* before);
   void check_exit(const Step& step, const ContainerStatus& after, const Seen& before);
+  void check_start_failed(const Step& step, const ContainerStatus& after, const Seen& before);
   void note_stability(const Step& step, const ContainerStatus& after, const Seen& before);
   void check_backoff(const Step& step, const ContainerStatus& after, const Seen& before);
   void check_verdicts(const Step& step, const ContainerStatus& after, const Seen* before);
@@ -137,6 +142,8 @@ class Checkers {
   static bool gated(const ContainerStatus& container, const CheckStatus& check);
   void check_action(const Step& step, const ContainerStatus& after, const Seen& before,
                     const CheckStatus& check);
+  static bool dependency_met(const Dependency& dependency, const Supervisor& supervisor,
+                             bool required_counts);
   void check_start(const Step& step, const StartContainer& start);
   void check_stop_order(const Step& step, const SignalContainer& signal);
   void check_well(const Supervisor& supervisor, const FakeEngine& engine,

@@ -20,6 +20,9 @@
 
 namespace keepwell {
 
+// Why an adopted start failed: nobody's fault.
+inline constexpr const char* kNeverRan = "it had not come to run";
+
 class FakeEngine final : public Engine {
  public:
   using Complain = std::function<void(const std::string&)>;
@@ -64,8 +67,8 @@ class FakeEngine final : public Engine {
   void acknowledge(const ContainerRef& container);
   void agent_died();
   void keeper_died();
-  // Records of these are behind the times.
-  void torn(const std::set<std::string>& ids) { torn_ = ids; }
+  // Records of these are behind the times, until the agent knows better.
+  void torn(const std::set<std::string>& ids) { torn_.insert(ids.begin(), ids.end()); }
   // What the agent has not adopted is ended.
   void clean_leftovers();
   void heal();
@@ -111,6 +114,8 @@ class FakeEngine final : public Engine {
     }
   };
 
+  static std::string text_of(const ContainerRef& container);
+  static ProbeEnded ended_as(ProbeId id, ProbeEnded::How how);
   void happen(Happening happening, Duration after);
   void report(EngineEvent event);
   void report_of(Host& host, EngineEvent event);

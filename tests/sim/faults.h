@@ -83,6 +83,17 @@ struct Faults {
     pick(faults.reloads, 20);
     return faults;
   }
+
+  // Of a small world: what happens there happens often, and nothing stands still.
+  static Faults small(Random& random) {
+    Faults faults = swarm(random);
+    faults.exits_early = 0.3 + 0.5 * random.share();
+    faults.agent_deaths = faults.keeper_deaths = 0;
+    faults.stalls = faults.suspends = faults.wall_steps = 0;
+    faults.commands = 400 * random.share();
+    faults.reloads = 200 * random.share();
+    return faults;
+  }
 };
 
 }  // namespace keepwell

@@ -1,17 +1,23 @@
 // sim [--seed N|HASH] [--seeds N] [--hours H] [--trace] [--expect-violation]
+//     [--boundaries [--every N] | --boundary N [--keeper | --again]]
 //
 // Runs simulated worlds. Prints how much virtual time they covered; a violation prints the one line
 // that runs it again. --expect-violation turns the result round: for builds with a planted bug.
-#include <cctype>
+// --boundaries: small worlds, each as often as there are boundaries between two actions in it, with
+// a death of the agent at each (--every N: at each Nth); once more with one of the keeper, and once
+// with a second agent that dies a moment later. --boundary N: one of those.
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
+#include <optional>
 #include <string>
 
 #include "tests/sim/sim_world.h"
 
 namespace {
+
+constexpr keepwell::Duration kSmall = std::chrono::seconds(45);
 
 struct Arguments {
   std::uint64_t seed = 1;
@@ -19,6 +25,19 @@ struct Arguments {
   double hours = 1;
   bool trace = false;
   bool expect_violation = false;
+  bool boundaries = false;
+  std::uint64_t every = 1;
+  std::optional<std::uint64_t> boundary;
+  std::string how;  // " --keeper", " --again", or nothing
+};
+
+struct Totals {
+  double years = 0;
+  std::uint64_t steps = 0;
+  std::uint64_t probes = 0;
+  std::uint64_t starts = 0;
+  std::uint64_t deaths = 0;
+  std::uint64_t violations = 0;
 };
 
 // A number as it is; anything else (a commit) by its bytes.
@@ -39,6 +58,14 @@ bool parse(int argc, char** argv, Arguments& arguments) {
       arguments.trace = true;
     } else if (word == "--expect-violation") {
       arguments.expect_violation = true;
+    } else if (word == "--boundaries") {
+      arguments.boundaries = true;
+    } else if (word == "--keeper" || word == "--again") {
+      arguments.how = " " + word;
+    } else if (word == "--every" && more) {
+      arguments.every = std::max<std::uint64_t>(1, std::strtoull(argv[++i], nullptr, 10));
+    } else if (word == "--boundary" && more) {
+      arguments.boundary = std::strtoull(argv[++i], nullptr, 10);
     } else if (word == "--seed" && more) {
       arguments.seed = seed_of(argv[++i]);
     } else if (word == "--seeds" && more) {
@@ -46,14 +73,57 @@ bool parse(int argc, char** argv, Arguments& arguments) {
     } else if (word == "--hours" && more) {
       arguments.hours = std::strtod(argv[++i], nullptr);
     } else {
-      std::fprintf(stderr,
-                   "usage: %s [--seed N|HASH] [--seeds N] [--hours H] [--trace] "
-                   "[--expect-violation]\n",
-                   argv[0]);
+      std::fprintf(
+          stderr,
+          "usage: %s [--seed N|HASH] [--seeds N] [--hours H] [--trace] "
+          "[--expect-violation] [--boundaries [--every N] | --boundary N [--keeper | --again]]\n",
+          argv[0]);
       return false;
     }
   }
   return true;
+}
+
+keepwell::SimWorld::Outcome run(const keepwell::SimWorld::Options& options, std::uint64_t seed,
+                                const std::string& again, Totals& totals) {
+  auto outcome = keepwell::SimWorld(seed, options).run();
+  totals.years += std::chrono::duration<double>(outcome.virtual_time).count() / (365.25 * 86400);
+  totals.steps += outcome.steps;
+  totals.probes += outcome.probes;
+  totals.starts += outcome.restarts;
+  totals.deaths += outcome.deaths;
+  if (!outcome.violation) return outcome;
+  totals.violations++;
+  std::printf("violation: %s\n", outcome.violation->c_str());
+  std::printf("again: %s --seed %llu --trace\n", again.c_str(),
+              static_cast<unsigned long long>(seed));
+  std::fflush(stdout);
+  return outcome;
+}
+
+// One small world without a death, and then with one at each of its boundaries.
+void run_boundaries(keepwell::SimWorld::Options options, std::uint64_t seed,
+                    const Arguments& arguments, const std::string& program, Totals& totals) {
+  options.small = true;
+  options.faulty = kSmall;
+  std::uint64_t from = 0;
+  std::uint64_t to = 0;
+  if (arguments.boundary) {
+    from = *arguments.boundary;
+    to = from + 1;
+  } else {
+    to = run(options, seed, program + " --boundary 999999", totals).boundaries;
+  }
+  for (std::uint64_t at = from; at < to; at += arguments.every) {
+    for (const std::string how : {"", " --keeper", " --again"}) {
+      options.keeper_dies = how == " --keeper";
+      options.dies_again = how == " --again";
+      if (arguments.boundary && how != arguments.how) continue;
+      if (arguments.expect_violation && totals.violations > 0) return;
+      options.death_at = at;
+      (void)run(options, seed, program + " --boundary " + std::to_string(at) + how, totals);
+    }
+  }
 }
 
 }  // namespace
@@ -65,34 +135,27 @@ int main(int argc, char** argv) {
   options.faulty = std::chrono::duration_cast<keepwell::Duration>(
       std::chrono::duration<double, std::ratio<3600>>(arguments.hours));
   options.trace = arguments.trace;
-  double years = 0;
-  std::uint64_t steps = 0;
-  std::uint64_t probes = 0;
-  std::uint64_t starts = 0;
-  std::uint64_t deaths = 0;
-  std::uint64_t violations = 0;
+  char hours[32];
+  std::snprintf(hours, sizeof hours, "%g", arguments.hours);
+  const std::string program = argv[0];
+  Totals totals;
   for (std::uint64_t i = 0; i < arguments.seeds; ++i) {
+    if (arguments.expect_violation && totals.violations > 0) break;
     const std::uint64_t seed = arguments.seed + i;
-    const auto outcome = keepwell::SimWorld(seed, options).run();
-    years += std::chrono::duration<double>(outcome.virtual_time).count() / (365.25 * 86400);
-    steps += outcome.steps;
-    probes += outcome.probes;
-    starts += outcome.restarts;
-    deaths += outcome.deaths;
-    if (!outcome.violation) continue;
-    violations++;
-    std::printf("violation: %s\n", outcome.violation->c_str());
-    std::printf("again: %s --seed %llu --hours %g --trace\n", argv[0],
-                static_cast<unsigned long long>(seed), arguments.hours);
-    if (arguments.expect_violation) break;
+    if (arguments.boundaries || arguments.boundary) {
+      run_boundaries(options, seed, arguments, program, totals);
+    } else {
+      (void)run(options, seed, program + " --hours " + hours, totals);
+    }
   }
   std::printf(
       "%llu seeds from %llu, %.3f virtual years, %llu steps, %llu probes, %llu starts, %llu deaths "
       "of the agent, %llu violations\n",
       static_cast<unsigned long long>(arguments.seeds),
-      static_cast<unsigned long long>(arguments.seed), years,
-      static_cast<unsigned long long>(steps), static_cast<unsigned long long>(probes),
-      static_cast<unsigned long long>(starts), static_cast<unsigned long long>(deaths),
-      static_cast<unsigned long long>(violations));
-  return (violations > 0) == arguments.expect_violation ? 0 : 1;
+      static_cast<unsigned long long>(arguments.seed), totals.years,
+      static_cast<unsigned long long>(totals.steps), static_cast<unsigned long long>(totals.probes),
+      static_cast<unsigned long long>(totals.starts),
+      static_cast<unsigned long long>(totals.deaths),
+      static_cast<unsigned long long>(totals.violations));
+  return (totals.violations > 0) == arguments.expect_violation ? 0 : 1;
 }

@@ -117,6 +117,20 @@ ProjectSpec make_project(Random& random) {
   return project;
 }
 
+ProjectSpec make_small_project(Random& random) {
+  ProjectSpec project = make_project(random);
+  for (ServiceSpec& service : project.services) {
+    if (random.chance(0.5)) service.restart.policy = RestartPolicy::always;
+    for (Dependency& dependency : service.depends_on) dependency.restart = random.chance(0.5);
+    for (CheckSpec& check : service.checks) {
+      check.interval = std::clamp<Duration>(check.interval, seconds(2), seconds(5));
+      check.timeout = std::min<Duration>(check.timeout, seconds(2));
+      check.start_period = std::min<Duration>(check.start_period, seconds(10));
+    }
+  }
+  return project;
+}
+
 ProjectSpec change_project(const ProjectSpec& project, Random& random) {
   ProjectSpec changed = project;
   if (changed.services.empty()) return make_project(random);

@@ -17,16 +17,40 @@ using std::chrono::minutes;
 using std::chrono::seconds;
 
 constexpr Duration kHealing = minutes(20);
+constexpr Duration kHealingOfSmall = seconds(150);
 constexpr Duration kEnding = minutes(10);
+
+// What a container gets to feel.
+bool is_order(const Action& action) {
+  return std::holds_alternative<StartContainer>(action) ||
+         std::holds_alternative<SignalContainer>(action) ||
+         std::holds_alternative<KillContainer>(action) ||
+         std::holds_alternative<PauseContainer>(action) ||
+         std::holds_alternative<ResumeContainer>(action) ||
+         std::holds_alternative<RemoveContainer>(action) || std::holds_alternative<RunHook>(action);
+}
+
+// What is gone with the agent anyhow: a death before it and one behind it leave the same.
+bool leaves_nothing(const Action& action) {
+  const auto* emit = std::get_if<Emit>(&action);
+  return (emit != nullptr && emit->event.probe) || std::holds_alternative<StartProbe>(action) ||
+         std::holds_alternative<KillProbe>(action) || std::holds_alternative<Reply>(action);
+}
+
+bool is_news(const Action& action) {
+  const auto* emit = std::get_if<Emit>(&action);
+  return emit != nullptr && !emit->event.probe;
+}
 
 }  // namespace
 
 SimWorld::SimWorld(std::uint64_t seed, Options options)
     : random_(seed),
       options_(options),
-      faults_(Faults::swarm(random_)),
+      faults_(options.small ? Faults::small(random_) : Faults::swarm(random_)),
       now_{Instant(hours(1)), WallTime(hours(500000))},
-      project_(std::make_shared<ProjectSpec>(make_project(random_))),
+      project_(std::make_shared<ProjectSpec>(options.small ? make_small_project(random_)
+                                                           : make_project(random_))),
       checkers_(outcome_.violation),
       engine_(random_.next(), faults_,
               [this](const std::string& text) { checkers_.complain(text); }) {}
@@ -38,7 +62,7 @@ SimWorld::Outcome SimWorld::run() {
   begin_agent();
   go_on_until(began + options_.faulty);
   if (!outcome_.violation) heal_and_check();
-  if (!outcome_.violation) end_and_run_again();
+  if (!outcome_.violation && !options_.small) end_and_run_again();
   outcome_.virtual_time = now_.mono - began;
   return outcome_;
 }
@@ -58,6 +82,7 @@ void SimWorld::begin_agent() {
   std::vector<Action> actions;
   std::vector<ContainerStatus> records = stored();
   // Of one whose record is behind the times nobody knows what was told of what it does not say.
+  // (It stays so for later agents, too, until it is written anew.)
   for (ContainerStatus& record : records) {
     if (!torn_.contains(record.id)) continue;
     for (const ToldEvent& event : told_) {
@@ -66,15 +91,60 @@ void SimWorld::begin_agent() {
   }
   supervisor_->restore(records, {told_.begin(), told_.end()}, now_, actions);
   checkers_.restored(torn_);
-  engine_.torn(std::exchange(torn_, {}));
+  engine_.torn(torn_);
   checkers_.after_restore(actions, *supervisor_);
   for (const Action& action : actions) perform(action);
   engine_.clean_leftovers();
   deliver(Configure{project_});
 }
 
+// At any boundary; and as often at those where something is about to be done or told, which are few
+// among the many that deal with probes.
+void SimWorld::plan_death() {
+  constexpr Death::Among kKinds[] = {Death::Among::any, Death::Among::orders, Death::Among::news};
+  death_ = Death{.among = kKinds[random_.between(0, 2)], .keeper_too = random_.chance(0.1)};
+}
+
+// How many of ACTIONS are performed before the agent dies, if it does so now; all of them: before
+// it has acknowledged what it did them for.
+std::optional<std::size_t> SimWorld::dies_after(const std::vector<Action>& actions) {
+  if (actions.empty() || healing_) return std::nullopt;
+  if (options_.small) return dies_at_boundary(actions);
+  if (!death_) return std::nullopt;
+  if (death_->among == Death::Among::orders &&
+      std::none_of(actions.begin(), actions.end(), is_order)) {
+    return std::nullopt;
+  }
+  if (death_->among == Death::Among::news &&
+      std::none_of(actions.begin(), actions.end(), is_news)) {
+    return std::nullopt;
+  }
+  return static_cast<std::size_t>(random_.between(0, static_cast<int>(actions.size())));
+}
+
+// Counts those boundaries at which a death leaves something else than at the one before.
+std::optional<std::size_t> SimWorld::dies_at_boundary(const std::vector<Action>& actions) {
+  std::optional<std::size_t> dies;
+  const auto boundary = [&](std::size_t performed) {
+    const std::uint64_t here = outcome_.boundaries++;
+    if (here == options_.death_at || here == second_death_at_) dies = performed;
+  };
+  if (std::all_of(actions.begin(), actions.end(), leaves_nothing)) return std::nullopt;
+  boundary(0);
+  for (std::size_t i = 0; i < actions.size(); ++i) {
+    if (!leaves_nothing(actions[i])) boundary(i + 1);
+  }
+  if (!dies) return dies;
+  death_ = Death{.keeper_too = options_.keeper_dies};
+  if (options_.dies_again && !second_death_at_) {
+    second_death_at_ = outcome_.boundaries + static_cast<std::uint64_t>(random_.between(0, 12));
+  }
+  return dies;
+}
+
 void SimWorld::agent_dies(bool keeper_too) {
   outcome_.deaths++;
+  death_.reset();
   if (options_.trace)
     std::printf("%s the %s dies\n", stamp(now_).c_str(), keeper_too ? "keeper" : "agent");
   supervisor_.reset();
@@ -82,6 +152,7 @@ void SimWorld::agent_dies(bool keeper_too) {
   checkers_.agent_died();
   keeper_too ? engine_.keeper_died() : engine_.agent_died();
   if (random_.chance(faults_.torn_records)) tear_a_record();
+  if (!options_.small && random_.chance(0.2)) plan_death();  // the next one does not live long
   pass_time(
       random_.between(milliseconds(5), keeper_too ? Duration(seconds(30)) : milliseconds(500)));
   begin_agent();
@@ -147,7 +218,7 @@ void SimWorld::world_event() {
   plan_next_world_event();
   const auto is = [&](double rate) { return (pick -= rate) < 0; };
   if (is(faults_.agent_deaths)) {
-    dies_in_next_batch_ = true;
+    plan_death();
   } else if (is(faults_.keeper_deaths)) {
     agent_dies(true);
   } else if (is(faults_.stalls)) {
@@ -195,14 +266,9 @@ void SimWorld::deliver(const Input& input) {
   supervisor_->handle(input, now_, actions);
   if (options_.trace) trace(now_, input, actions);
   checkers_.after_step(input, actions, *supervisor_, engine_, now_);
-  std::size_t count = actions.size();
-  const bool dies = dies_in_next_batch_ && !actions.empty();
-  if (dies) {
-    dies_in_next_batch_ = false;
-    count = static_cast<std::size_t>(random_.between(0, static_cast<int>(actions.size())));
-  }
-  for (std::size_t i = 0; i < count; ++i) perform(actions[i]);
-  if (dies && (count < actions.size() || random_.chance(0.5))) return agent_dies(false);
+  const std::optional<std::size_t> last = dies_after(actions);
+  for (std::size_t i = 0; i < last.value_or(actions.size()); ++i) perform(actions[i]);
+  if (last) return agent_dies(death_->keeper_too);
   if (const auto* event = std::get_if<EngineEvent>(&input)) {
     if (const auto* exited = std::get_if<ContainerExited>(event)) {
       engine_.acknowledge(exited->container);
@@ -221,12 +287,12 @@ void SimWorld::perform(const Action& action) {
   } else if (const auto* adopt = std::get_if<AdoptContainer>(&action)) {
     engine_.adopt(adopt->order);
   } else if (const auto* signal = std::get_if<SignalContainer>(&action)) {
-    checkers_.ordered(signal->container);
+    checkers_.ordered(signal->container, false);
     if (!engine_.signal(signal->container, signal->signal)) {
       inputs_.push_back(SignalFailed{signal->container, signal->signal});
     }
   } else if (const auto* kill = std::get_if<KillContainer>(&action)) {
-    checkers_.ordered(kill->container);
+    checkers_.ordered(kill->container, true);
     engine_.kill(kill->container);
   } else if (const auto* pause = std::get_if<PauseContainer>(&action)) {
     engine_.pause(pause->container);
@@ -246,6 +312,7 @@ void SimWorld::perform(const Action& action) {
   } else if (const auto* forget = std::get_if<Forget>(&action)) {
     stored_.erase(forget->id);
     stored_before_.erase(forget->id);
+    torn_.erase(forget->id);
   } else if (const auto* emit = std::get_if<Emit>(&action)) {
     const Event& event = emit->event;
     if (event.probe) return;
@@ -267,6 +334,7 @@ void SimWorld::store(const Save& save) {
       stored_before_[save.id] = old->second;
     }
     stored_[save.id] = {*status, ledger};
+    torn_.erase(save.id);
     return;
   }
   const auto found = stored_.find(save.id);
@@ -286,11 +354,11 @@ void SimWorld::store(const Save& save) {
 
 void SimWorld::heal_and_check() {
   healing_ = true;
-  dies_in_next_batch_ = false;
+  death_.reset();
   next_world_event_.reset();
   engine_.heal();
   if (options_.trace) std::printf("%s healing\n", stamp(now_).c_str());
-  go_on_until(now_.mono + kHealing);
+  go_on_until(now_.mono + (options_.small ? kHealingOfSmall : kHealing));
   if (!outcome_.violation) checkers_.all_well(*supervisor_, engine_);
 }
 

@@ -4,6 +4,10 @@
 // It goes through four phases: faults (everything may go wrong, checkers look after every step),
 // healing (nothing goes wrong any more: within bounded time all must be well), an orderly end, and
 // a second `keepwell run` on what the first one left.
+//
+// A small world is for trying every boundary between two actions in turn: some seconds of starts,
+// ends, commands and reloads in which nothing of ours dies but once, at the boundary that is asked
+// for, and then the healing.
 #pragma once
 
 #include <deque>
@@ -27,11 +31,16 @@ class SimWorld {
   struct Options {
     Duration faulty = std::chrono::hours(2);
     bool trace = false;
+    bool small = false;
+    std::optional<std::uint64_t> death_at;  // of a small one; none: nothing dies
+    bool keeper_dies = false;               // there: the keeper too
+    bool dies_again = false;                // and the next agent while it takes things up
   };
   struct Outcome {
     Duration virtual_time{0};
     std::uint64_t steps = 0;
     std::uint64_t deaths = 0;
+    std::uint64_t boundaries = 0;  // between actions, in the time of faults of a small world
     std::uint64_t restarts = 0;
     std::uint64_t probes = 0;
     std::optional<std::string> violation;
@@ -41,7 +50,16 @@ class SimWorld {
   Outcome run();
 
  private:
+  // A death of the agent that comes as soon as there is a batch of its kind.
+  struct Death {
+    enum class Among { any, orders, news };
+    Among among = Among::any;
+    bool keeper_too = false;
+  };
   void begin_agent();
+  void plan_death();
+  std::optional<std::size_t> dies_after(const std::vector<Action>& actions);
+  std::optional<std::size_t> dies_at_boundary(const std::vector<Action>& actions);
   void agent_dies(bool keeper_too);
   void go_on_until(Instant end);
   void step();
@@ -63,7 +81,8 @@ class SimWorld {
   Faults faults_;
   Now now_;
   bool healing_ = false;
-  bool dies_in_next_batch_ = false;
+  std::optional<Death> death_;
+  std::optional<std::uint64_t> second_death_at_;
   bool all_stopped_ = false;
   std::shared_ptr<const ProjectSpec> project_;
   Checkers checkers_;

@@ -241,6 +241,18 @@ TEST_CASE("a damaged record costs one container's last step, and is told") {
   CHECK(std::filesystem::exists(path + ".bad"));
   CHECK(store.is_behind(a.id));
   CHECK_FALSE(store.is_behind(b.id));
+
+  // So it is for whoever comes next, until the record is written anew.
+  problems.clear();
+  StateStore next = StateStore::open(dir.path + "/run", dir.path + "/data").value();
+  REQUIRE(next.restore(problems).size() == 2);
+  CHECK(problems.empty());
+  CHECK(next.is_behind(a.id));
+  CHECK_FALSE(next.is_behind(b.id));
+  REQUIRE(next.save(a, true, at(2)));
+  StateStore last = StateStore::open(dir.path + "/run", dir.path + "/data").value();
+  REQUIRE(last.restore(problems).size() == 2);
+  CHECK_FALSE(last.is_behind(a.id));
 }
 
 TEST_CASE("what cannot be written is said once and counted each time") {

@@ -373,6 +373,21 @@ TEST_CASE("who has not followed when the agent dies is told by the next one") {
 
 // ---- which probes, and when
 
+namespace {
+
+// Brings its service up; the first probe of its check has been started.
+ProbeId probe_in_flight(Bench& bench) {
+  bench.configure();
+  bench.started("web");
+  bench.move_to(bench.supervisor.next_deadline().value());
+  bench.give(Tick{});
+  const ProbeId id = bench.first<StartProbe>()->order.id;
+  bench.probe_started(id);
+  return id;
+}
+
+}  // namespace
+
 TEST_CASE("until the startup check has passed no other is probed, and then it is over") {
   ServiceSpec web = checked_service("web", RestartPolicy::no);
   CheckSpec up = web.checks[0];
@@ -411,12 +426,7 @@ TEST_CASE("until the startup check has passed no other is probed, and then it is
 
 TEST_CASE("a result that waits behind a late timeout is heard before anybody is blamed") {
   Bench bench({checked_service("web", RestartPolicy::always)});
-  bench.configure();
-  bench.started("web");
-  bench.move_to(bench.supervisor.next_deadline().value());
-  bench.give(Tick{});
-  const ProbeId id = bench.first<StartProbe>()->order.id;
-  bench.probe_started(id);
+  const ProbeId id = probe_in_flight(bench);
   bench.move_to(bench.now.mono + seconds(4));  // its timeout is 1 s; the loop stood still
   bench.give(Tick{});
   CHECK(bench.count<KillProbe>() == 0);
@@ -433,14 +443,44 @@ TEST_CASE("a result that waits behind a late timeout is heard before anybody is 
   }
 }
 
+TEST_CASE("a probe at which nobody looks again and again is never blamed for it") {
+  ServiceSpec web = checked_service("web", RestartPolicy::always);
+  web.checks[0].timeout = seconds(2);
+  Bench bench({web});
+  const ProbeId id = probe_in_flight(bench);
+  const Instant began = bench.now.mono;
+  const auto look = [&](Duration after) {
+    bench.move_to(began + after);
+    bench.give(Tick{});
+    return bench.count<KillProbe>();
+  };
+  SECTION("a little late is in time") {
+    CHECK(look(milliseconds(2200)) == 1);
+    bench.probe_ended(id, 137, ProbeEnded::How::killed);
+    CHECK(bench.container("web").health == Health::unhealthy);
+    return;
+  }
+  CHECK(look(seconds(4)) == 0);          // 2 s late
+  CHECK(look(milliseconds(8500)) == 0);  // 2.5 s
+  SECTION("until it is watched for its whole timeout") {
+    bench.wait(milliseconds(1999));
+    CHECK(bench.count<KillProbe>() == 0);
+    bench.wait(milliseconds(1));
+    CHECK(bench.count<KillProbe>() == 1);
+    bench.probe_ended(id, 137, ProbeEnded::How::killed);
+    CHECK(bench.container("web").health == Health::unhealthy);
+  }
+  SECTION("or until it says nothing any more") {
+    CHECK(look(seconds(12)) == 1);  // 1.5 s: that is too much in sum
+    bench.probe_ended(id, 137, ProbeEnded::How::killed);
+    CHECK(bench.container("web").health == Health::starting);
+    CHECK(bench.container("web").checks[0].voided_total == 1);
+  }
+}
+
 TEST_CASE("what was in flight while the machine was suspended does not count") {
   Bench bench({checked_service("web", RestartPolicy::always)});
-  bench.configure();
-  bench.started("web");
-  bench.move_to(bench.supervisor.next_deadline().value());
-  bench.give(Tick{});
-  const ProbeId id = bench.first<StartProbe>()->order.id;
-  bench.probe_started(id);
+  const ProbeId id = probe_in_flight(bench);
   bench.give(Suspended{});
   CHECK(bench.count<KillProbe>() == 1);
   bench.probe_ended(id, 1);

@@ -134,6 +134,26 @@ TEST_CASE("depends_on.restart follows its dependency") {
       1);
 }
 
+TEST_CASE("who asks for a start that waits for what will not come is told so") {
+  Bench bench({service_named("vpn"), service_named("app")});
+  bench.project.services[1].depends_on = {{"vpn", DependencyCondition::healthy, true, true}};
+  bench.project.services[0].checks = checked_service("vpn", RestartPolicy::no).checks;
+  bench.configure();
+  bench.started("vpn");
+  bench.probe(0);
+  bench.started("app");
+  bench.exited("vpn", 1);
+  bench.command(Command::Kind::start, "vpn");
+  bench.started("vpn");
+  REQUIRE(bench.container("app").state == ServiceState::restarting);
+  const auto start = bench.command(Command::Kind::start, "app");
+  bench.exited("app", 0);
+  CHECK(bench.replied(start).empty());  // vpn may yet become healthy
+  bench.exited("vpn", 1);
+  CHECK_THAT(bench.replied(start), ContainsSubstring("dependency vpn exited with 1"));
+  CHECK(bench.container("app").state == ServiceState::created);
+}
+
 TEST_CASE("a reload: launch settings recreate, checks change in place, what is gone is removed") {
   Bench bench({checked_service("a", RestartPolicy::no), checked_service("b", RestartPolicy::no),
                service_named("c")});

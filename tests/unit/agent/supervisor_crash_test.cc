@@ -1,6 +1,8 @@
 // An agent that dies between any two actions: what the one after it tells, and what it does not
 // tell again. (tests/sim does the same at random.)
+#include <algorithm>
 #include <map>
+#include <utility>
 
 #include "tests/catch.h"
 #include "tests/unit/agent/supervisor_fixture.h"
@@ -112,6 +114,190 @@ TEST_CASE("a stop and its SIGKILL are told once, wherever the agent dies") {
       INFO((at_the_kill ? "at the kill" : "at the stop") << ", died after action " << count);
       CHECK(disk.all_told == "create, start, kill, kill, die, stop");
       CHECK(next.container("web").stop_kills_total == 1);
+    }
+  }
+}
+
+TEST_CASE("an end is told once also after a signal that nobody had to note down") {
+  const auto [what, expected] =
+      GENERATE(std::pair<std::string, std::string>("SIGKILL at the deadline",
+                                                   "create, start, kill, kill, die, stop"),
+               std::pair<std::string, std::string>("a signal by hand", "create, start, kill, die"),
+               std::pair<std::string, std::string>("out of memory", "create, start, oom, die"));
+  std::size_t boundaries = 1;
+  for (std::size_t count = 0; count <= boundaries; ++count) {
+    Disk disk;
+    Bench bench({service_named("web")});
+    bench.configure();
+    disk.perform(bench);
+    bench.started("web");
+    disk.perform(bench);
+    if (what == "out of memory") {
+      bench.give(EngineEvent(ContainerOom{bench.ref("web")}));
+    } else if (what == "a signal by hand") {
+      bench.command(Command::Kind::kill, "web", 10);
+    } else {
+      bench.command(Command::Kind::stop, "web", 0, seconds(5));
+      disk.perform(bench);
+      bench.wait(seconds(5));
+    }
+    disk.perform(bench);
+    bench.exited("web", 137);
+    boundaries = bench.actions.size();
+    disk.perform(bench, count);
+    Next next(bench, disk);
+    next.configure();
+    disk.perform(next);
+    if (next.container("web").pid != 0) {
+      next.exited("web", 137);
+      disk.perform(next);
+    }
+    INFO(what << ", died after action " << count);
+    CHECK(disk.all_told == expected);
+  }
+}
+
+TEST_CASE("an out-of-memory kill is told once, also by the next agent") {
+  Disk disk;
+  Bench bench({service_named("web")});
+  bench.configure();
+  disk.perform(bench);
+  bench.started("web");
+  disk.perform(bench);
+  bench.give(EngineEvent(ContainerOom{bench.ref("web")}));
+  disk.perform(bench);
+  Next next(bench, disk);
+  next.configure();
+  disk.perform(next);
+  next.started("web", true);
+  disk.perform(next);
+  ContainerExited event{.container = next.ref("web"), .code = 137, .oom_killed = true};
+  event.at = next.now.mono;
+  next.give(EngineEvent(event));
+  disk.perform(next);
+  CHECK(disk.all_told == "create, start, oom, die");
+}
+
+TEST_CASE("an end that was told as out of memory stays so where nobody can know it any more") {
+  for (std::size_t count = 1; count <= 3; ++count) {
+    Disk disk;
+    Bench bench({service_named("web")});
+    bench.configure();
+    disk.perform(bench);
+    bench.started("web");
+    disk.perform(bench);
+    ContainerExited event{.container = bench.ref("web"), .code = 137, .oom_killed = true};
+    event.at = bench.now.mono;
+    bench.give(EngineEvent(event));
+    REQUIRE(bench.actions.size() == 3);
+    disk.perform(bench, count);
+    Next next(bench, disk);
+    next.configure();
+    disk.perform(next);
+    if (next.container("web").pid != 0) {
+      next.give(EngineEvent(ContainerExited{
+          .container = next.ref("web"), .known = false, .code = 255, .at = next.now.mono}));
+      disk.perform(next);
+    }
+    INFO("died after action " << count);
+    CHECK(disk.all_told == "create, start, oom, die");
+    CHECK(next.container("web").oom_killed);
+  }
+}
+
+TEST_CASE("a reload before a start is known has nothing to tell of health") {
+  ServiceSpec web = checked_service("web", RestartPolicy::always);
+  web.checks[0].on_unhealthy = OnUnhealthy::none;
+  web.checks.push_back(web.checks[0]);
+  web.checks[1].name = "second";
+  web.checks[1].interval = milliseconds(1500);
+  Disk disk;
+  Bench bench({web});
+  bench.configure();
+  disk.perform(bench);
+  bench.started("web");
+  disk.perform(bench);
+  for (const int code : {0, 1}) {  // the first check passes, the second does not
+    bench.probe(code);
+    disk.perform(bench);
+  }
+  REQUIRE(bench.container("web").health == Health::unhealthy);
+  bench.exited("web", 1);
+  disk.perform(bench);
+  bench.project.services[0].checks.pop_back();
+  SECTION("of one that has ended") {
+    bench.configure();
+    CHECK(bench.events().empty());
+  }
+  SECTION("of one whose start was told by an agent that died") {
+    bench.project.services[0].checks.push_back(web.checks[1]);
+    bench.wait(seconds(1));
+    disk.perform(bench);
+    bench.started("web");
+    REQUIRE(bench.events() == "start");
+    disk.perform(bench, 1);
+    bench.project.services[0].checks.pop_back();
+    Next next(bench, disk);
+    next.configure();
+    CHECK(next.events().empty());
+    next.started("web", true);
+    CHECK(next.events().empty());
+    next.probe(0);
+    CHECK(next.events() == "health_status: healthy");
+  }
+}
+
+TEST_CASE("who follows a restart does so once, wherever the agent dies when it came") {
+  ServiceSpec db = service_named("db", RestartPolicy::always);
+  ServiceSpec web = service_named("web");
+  web.depends_on.push_back({.service = "db", .restart = true});
+  ServiceSpec late = service_named("late");
+  late.depends_on.push_back({.service = "db", .restart = true});
+  const auto dependency = static_cast<std::size_t>(RestartReason::dependency);
+  std::size_t boundaries = 1;
+  for (std::size_t count = 0; count <= boundaries; ++count) {
+    Disk disk;
+    Bench bench({db, web});
+    bench.configure();
+    disk.perform(bench);
+    bench.started("db");
+    disk.perform(bench);
+    bench.started("web");
+    disk.perform(bench);
+    bench.exited("db", 1);
+    disk.perform(bench);
+    bench.project.services.push_back(late);  // waits for db, and has nothing to follow
+    bench.configure();
+    disk.perform(bench);
+    bench.wait(seconds(1));
+    disk.perform(bench);
+    bench.started("db");
+    boundaries = bench.actions.size();
+    REQUIRE(bench.container("web").state == ServiceState::restarting);
+    REQUIRE(bench.container("late").state == ServiceState::starting);
+    disk.perform(bench, count);
+    for (const bool db_first : {true, false}) {
+      Disk copy = disk;
+      Next next(bench, copy);
+      next.configure();
+      copy.perform(next);
+      std::vector<std::string> adopted;
+      for (const char* name : {"db", "web", "late"}) {
+        const ServiceState state = next.container(name).state;
+        if (state != ServiceState::created) adopted.emplace_back(name);
+      }
+      if (!db_first) std::reverse(adopted.begin(), adopted.end());
+      for (const std::string& name : adopted) {
+        next.started(name, true);
+        copy.perform(next);
+      }
+      INFO("died after action " << count << ", db " << (db_first ? "first" : "last"));
+      CHECK(next.container("web").state == ServiceState::restarting);
+      CHECK(next.container("web").restarts_total[dependency] == 1);
+      CHECK(next.container("late").state != ServiceState::restarting);
+      CHECK_THAT(copy.all_told,
+                 StartsWith("create, create, start, start, die, create, start, kill"));
+      CHECK(copy.all_told.find("kill") == copy.all_told.rfind("kill"));
     }
   }
 }
