@@ -129,8 +129,10 @@ class Resolver {
     if (silent_.contains(registry)) return fail(Errc::timed_out, silence(order.source, registry));
     Result<StoredImage> image = load_image(store_, *lock_, order, on_step);
     note_silence(registry, image ? Status() : fail(image.error()));
-    if (!image) return fail(image.error());
-    return found(*image);
+    if (image) return found(*image);
+    if (!there || !fits(there->image, order.platform)) return fail(image.error());
+    warning = image.error().text + "; the image that is here is used";
+    return found(there->image);
   }
 
   // A registry that did not answer in time is not waited for once more by each further image.

@@ -269,6 +269,14 @@ class Registry(unittest.TestCase):
         self.assertRegex(refused.err, f"cannot load image {host}/app:1 from docker://{host}/app:1: the registry has sent nothing for 2s")
         left = [p.name for p in (kw.data_dir / "images").iterdir() if p.name != "lock"]
         self.assertEqual(left, [])
+        # Whose image is here runs with that.
+        image_id = self.push("app:stall")
+        self.assertEqual(self.load(kw, f"{self.host}/app:stall").code, 0)
+        kw.write({"services": {"web": {**self.service("app:stall", pull_policy="always"), "x-keepwell": {"image": f"docker://{host}/app:1"}}}})
+        kw.start()
+        kw.wait_health("web", "healthy")
+        self.assertEqual(kw.inspect("web")["Image"], image_id)
+        self.assertIn("has sent nothing for 2s; the image that is here is used", kw.log_text())
 
 
 if __name__ == "__main__":
