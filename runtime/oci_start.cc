@@ -15,6 +15,7 @@
 #include "runtime/launch.h"
 #include "runtime/netns_socket.h"
 #include "runtime/oci/bundle.h"
+#include "runtime/oci/init_program.h"
 #include "runtime/passwd.h"
 #include "runtime/proc_info.h"
 #include "runtime/state_file.h"
@@ -320,7 +321,7 @@ Status OciStart::write_config(const std::string& rootfs) {
   plan.nofile_hard = context_->nofile_hard;
   plan.limit_swap = context_->limit_swap;
   if (spec.init) {
-    Result<std::string> init = bring_init();
+    Result<std::string> init = bring_init(context_->container_dir(id_));
     if (!init) return fail(init.error());
     plan.init = std::move(*init);
   }
@@ -353,23 +354,6 @@ Status OciStart::write_config(const std::string& rootfs) {
   out.close();
   if (!out) return fail(Errc::os, "cannot write " + bundle_ + "/config.json");
   return {};
-}
-
-// A copy of the reaper for each container: whatever one does to the file that it is given (with
-// CAP_SYS_ADMIN it may mount it writable), no other container and no later start runs it.
-Result<std::string> OciStart::bring_init() {
-  Result<std::string> program = find_own_program("keepwell-init");
-  if (!program) return fail(program.error());
-  Result<std::string> bytes = read_small_file(*program, 1u << 20);
-  if (!bytes) return fail(bytes.error());
-  std::string path = context_->container_dir(id_) + "/init";
-  unlink(path.c_str());  // one that an earlier run may still have mounted is left as it is
-  UniqueFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0555));
-  if (!file || write(file.get(), bytes->data(), bytes->size()) != std::ssize(*bytes) ||
-      fchmod(file.get(), 0555) != 0) {
-    return fail_errno("cannot write " + path);
-  }
-  return path;
 }
 
 void OciStart::create() {

