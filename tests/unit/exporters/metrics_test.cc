@@ -365,6 +365,8 @@ TEST_CASE("what a container uses: only where it is known, and while it has a pro
                      .memory_limit_bytes = std::nullopt,
                      .processes = 4,
                      .oom_kills = 2,
+                     .network_receive_bytes = 700,
+                     .network_transmit_bytes = 300,
                      .cpu_pressure_seconds = 0.5,
                      .memory_pressure_seconds = std::nullopt,
                      .io_pressure_seconds = std::nullopt};
@@ -372,6 +374,8 @@ TEST_CASE("what a container uses: only where it is known, and while it has a pro
   input.usage = [&](const ContainerStatus&) { return &usage; };
   const std::string text = render_metrics(input, MetricsFormat::text);
   for (const char* line : {"keepwell_service_cpu_seconds_total{service=\"web\"} 1.5",
+                           "keepwell_service_network_receive_bytes_total{service=\"web\"} 700",
+                           "keepwell_service_network_transmit_bytes_total{service=\"web\"} 300",
                            "keepwell_service_memory_bytes{service=\"web\"} 3145728",
                            "keepwell_service_memory_working_set_bytes{service=\"web\"} 2097152",
                            "keepwell_service_processes{service=\"web\"} 4",
