@@ -108,6 +108,8 @@ void Networks::run(std::vector<std::string> argv, HostCommands::Done on_done, in
 
 bool Networks::find_tools() {
   if (tools_.netavark.empty()) {
+    // netavark makes its rules through it.
+    if (find_program("iptables").empty()) return false;
     tools_.netavark = find_podman_helper("netavark");
     tools_.aardvark = find_podman_helper("aardvark-dns");
   }
@@ -135,7 +137,8 @@ void Networks::plan(const std::shared_ptr<SetUpJob>& job) {
   if (!find_tools() && order.implicit) {
     warn(
         order.client.name +
-        " has no network but its own loopback: netavark is not installed; install netavark and "
+        " has no network but its own loopback: netavark or iptables is missing; install netavark "
+        "and "
         "aardvark-dns, or set network_mode: none (or x-keepwell.defaults.network_mode) to say that "
         "it needs none");
     job->on_done(nullptr);
@@ -143,7 +146,7 @@ void Networks::plan(const std::shared_ptr<SetUpJob>& job) {
   }
   if (tools_.netavark.empty()) {
     return give_up(job, {Errc::not_found, "cannot connect " + order.client.name +
-                                              " to its networks: netavark is not installed; "
+                                              " to its networks: netavark or iptables is missing; "
                                               "install netavark and aardvark-dns, or set "
                                               "network_mode: host or none"});
   }
