@@ -129,7 +129,8 @@ class Whole(Case):
             kw.process = None
             self.assertNotEqual(self.host.state(), self.before)  # what nobody could take down
             kw.start()
-            for name in addresses:
+            for name in addresses:  # those that stay ended, since they have no restart policy
+                e2e.wait_until(f"{name} is known to have ended", lambda n=name: kw.state(n)["Status"] != "running" or kw.state(n)["Pid"] != 0)
                 kw.run("start", name)
             self.check_works(kw)
             self.assertEqual(kw.stop(), 0)
@@ -139,7 +140,7 @@ class Whole(Case):
 class Views(Case):
     def test_what_docker_and_prometheus_see(self):
         host = self.host
-        services = {"web": host.service("web", ports=["8081:8000", "9000"], expose=["7000"]),
+        services = {"web": host.service("web", ports=["8081:8000", "9000"], expose=["7000"], restart="always"),
                     "side": {**host.service("side", 8001), "network_mode": "service:web"},
                     "mute": e2e.busybox("exec sleep 1000", network_mode="none")}
         with self.keepwell(services) as kw:
@@ -192,7 +193,6 @@ class Views(Case):
             # Who shares follows a restart, also after a crash, and is where the new one is.
             side = kw.pid("side")
             os.kill(kw.pid("web"), signal.SIGKILL)
-            kw.run("start", "web")
             e2e.wait_until("side was restarted", lambda: kw.pid("side") not in (0, side))
             e2e.wait_until("side answers again", lambda: host.http(8081, "/ask/127.0.0.1:8001") == (200, "side"))
             self.assertEqual(kw.stop(), 0)
