@@ -92,6 +92,14 @@ def tree_of(pid):
     return seen
 
 
+def command_of(pid):
+    """The words of its command line; none of one that is gone or a zombie."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -277,21 +285,14 @@ class Keepwell:
     def agent_pid(self):
         """The keeper's child that is the agent; None while there is none."""
         for pid in children_of(self.process.pid):
-            try:
-                words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if b"agent" in words[1:2] and start_ticks(pid) is not None:
+            if b"agent" in command_of(pid)[1:2] and start_ticks(pid) is not None:
                 return pid
         return None
 
     def logger_pid(self):
         for pid in children_of(self.process.pid):
-            try:
-                if b"keepwell-logger" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]:
-                    return pid
-            except OSError:
-                continue
+            if any(b"keepwell-logger" in word for word in command_of(pid)[:1]):
+                return pid
         return None
 
     def inspect(self, name):
