@@ -25,6 +25,7 @@ std::string to_line(const Event& event) {
                       {"replica", event.replica},
                       {"attributes", event.attributes},
                       {"probe", event.probe}};
+  if (!event.incident.empty()) line["incident"] = event.incident;
   if (event.spec != nullptr) {
     line["service"] = event.spec->name;
     line["image"] = image_text(*event.spec);  // as it was told
@@ -46,6 +47,7 @@ bool from_line(std::string_view text, Event& event) try {
   event.replica = line.at("replica").get<int>();
   event.attributes = line.at("attributes").get<decltype(event.attributes)>();
   event.probe = line.at("probe").get<bool>();
+  event.incident = line.value("incident", std::string());
   auto spec = std::make_shared<ServiceSpec>();
   spec->name = line.value("service", "");
   spec->image = line.value("image", "");

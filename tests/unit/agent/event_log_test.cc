@@ -39,6 +39,7 @@ Event example(std::uint64_t ordinal) {
   event.project = "p";
   event.spec = spec;
   event.attributes = {{"exitCode", "3"}};
+  event.incident = "a38dfdd9adcc";
   return event;
 }
 
