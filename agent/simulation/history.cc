@@ -318,15 +318,25 @@ VirtualEngine::World RecordedWorld::world() {
 
 // The result that stands for a probe which is started NOW: the next one that was not played, if it
 // began about now; none: the last one still says how things are.
-const RecordedWorld::Result* RecordedWorld::match(Check& check, const CheckSpec& spec,
-                                                  WallTime now) {
+const RecordedWorld::Result* RecordedWorld::match(const VirtualEngine::Host& host, Check& check,
+                                                  const CheckSpec& spec) {
+  const WallTime now = wall_now();
   const Duration slack = std::max<Duration>(spec.interval / 2, milliseconds(200));
   while (check.next < check.results.size() && check.results[check.next].started < now - slack) {
     check.last = &check.results[check.next++];
   }
   if (check.next == check.results.size()) return nullptr;
   const Result& next = check.results[check.next];
-  if (next.started > now + slack) return nullptr;
+  if (next.started > now + slack) {
+    // After a failure every result has a record: it is of this probe, however long it took to start
+    // on a stalled host.
+    const bool failing = check.last != nullptr && check.last->outcome != "pass" &&
+                         check.last->started >= now - (simulation_->now().mono - host.started);
+    if (!as_it_was_ || !failing || next.started > now + kProbeStartGuard ||
+        is_cut_off(host.name, now, next.started - now)) {
+      return nullptr;
+    }
+  }
   check.next++;
   check.last = &next;
   return &next;
@@ -355,7 +365,7 @@ VirtualEngine::ProbeFate RecordedWorld::probe(const VirtualEngine::Probe& each,
   Virtual::ProbeFate fate;
   const WallTime now = wall_now();
   Check& check = containers_[host.name].checks[each.check->name];
-  const Result* result = match(check, *each.check, now);
+  const Result* result = match(host, check, *each.check);
   if (result == nullptr) {
     fate.starts_after = milliseconds(1);
     fate.ends_after = milliseconds(6);
@@ -375,13 +385,14 @@ VirtualEngine::ProbeFate RecordedWorld::probe(const VirtualEngine::Probe& each,
   }
   fate.starts_after = at_least_one(result->started - now);
   if (result->outcome == "timeout") return fate;
-  fate.ends_after = std::max(*fate.starts_after, result->started + result->took - now);
+  // One that took longer than it may was noticed late.
+  const WallTime ended = result->started + result->took;
+  const Duration took = std::min<Duration>(result->took, each.check->timeout - milliseconds(1));
+  fate.starts_after = at_least_one(ended - took - now);
+  fate.ends_after = std::max(*fate.starts_after, ended - now);
   fate.end.how = how_of(result->reason);
+  if (fate.end.how == ProbeEnded::How::start_failed) fate.starts_after.reset();
   fate.end.code = result->code;
-  if (result->outcome == "pass") {
-    fate.end.how = ProbeEnded::How::exited;
-    fate.end.code = 0;
-  }
   fate.end.output = result->output;
   fate.end.output_bytes = result->output.size();
   if (result->outcome != "pass") fate.end.traced = result->traced;
@@ -434,6 +445,7 @@ std::string RecordedWorld::id_of(const std::string& name) const {
 
 void RecordedWorld::plan(Simulation& simulation, const FindConfig& config) {
   simulation_ = &simulation;
+  as_it_was_ = static_cast<bool>(config);
   for (const auto& [name, container] : containers_) {
     for (const Change& change : container.changes) {
       if (change.kind != Change::Kind::ended || change.asked) continue;

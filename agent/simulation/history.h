@@ -95,7 +95,7 @@ class RecordedWorld {
                                  const VirtualEngine::Host& host);
   Instant when(const std::vector<WallTime>& times, Instant at) const;
   bool is_cut_off(const std::string& name, WallTime at, Duration span) const;
-  const Result* match(Check& check, const CheckSpec& spec, WallTime now);
+  const Result* match(const VirtualEngine::Host& host, Check& check, const CheckSpec& spec);
   std::string id_of(const std::string& name) const;
   WallTime wall_now() const { return simulation_ == nullptr ? begin_ : simulation_->now().wall; }
 
@@ -110,6 +110,7 @@ class RecordedWorld {
   WallTime begin_{};
   WallTime end_{};
   Simulation* simulation_ = nullptr;
+  bool as_it_was_ = false;  // under the recorded configurations
 };
 
 }  // namespace keepwell
