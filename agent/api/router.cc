@@ -109,10 +109,11 @@ int api_minor_of(std::string_view segment) {
 }
 
 RouteMatch find_route(std::string_view method, const std::vector<std::string>& segments) {
-  const std::array tables{
-      system_routes(), container_routes(), lifecycle_routes(), log_routes(),      event_routes(),
-      exec_routes(),   attach_routes(),    stats_routes(),     archive_routes(),  image_routes(),
-      check_routes(),  journal_routes(),   guard_routes(),     elsewhere_routes()};
+  const std::array tables{system_routes(), container_routes(), lifecycle_routes(),
+                          log_routes(),    event_routes(),     exec_routes(),
+                          attach_routes(), stats_routes(),     archive_routes(),
+                          image_routes(),  check_routes(),     journal_routes(),
+                          guard_routes(),  network_routes(),   elsewhere_routes()};
   RouteMatch match;
   for (const std::string_view asked : {method, std::string_view(method == "HEAD" ? "GET" : "")}) {
     for (const std::span<const Route>& table : tables) {
