@@ -243,7 +243,7 @@ class Chaos(unittest.TestCase):
                 "processes": sum(1 for root in roots.values() if "unified" in root or len(roots) == 1
                                  for d, _, _ in os.walk(root)
                                  for _ in (pathlib.Path(d) / "cgroup.procs").read_text().split()),
-                "records": sum(1 for p in (kw.run_dir / "state").iterdir() if len(p.name) == 64 + len(".json")),
+                "records": sum(1 for p in (kw.run_dir / "state").iterdir() if p.suffix == ".json" and len(p.stem) == 64),
             })
         return {what: min(look[what] for look in looks) for what in looks[0]}
 
