@@ -34,7 +34,8 @@ bool is_order(const Action& action) {
 bool leaves_nothing(const Action& action) {
   const auto* emit = std::get_if<Emit>(&action);
   return (emit != nullptr && emit->event.probe) || std::holds_alternative<StartProbe>(action) ||
-         std::holds_alternative<KillProbe>(action) || std::holds_alternative<Reply>(action);
+         std::holds_alternative<KillProbe>(action) || std::holds_alternative<Reply>(action) ||
+         std::holds_alternative<Record>(action);
 }
 
 bool is_news(const Action& action) {
