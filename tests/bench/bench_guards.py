@@ -79,9 +79,12 @@ def main():
         show_lag("while all is well", before, lag(kw))
         each = fall_ill(kw, flag, journal, "with evidence")
         write(kw, count, flag, "off")
-        kw.ok("reload")
-        e2e.wait_until("all are healthy", lambda: sum("(healthy)" in s["Status"] for s in kw.ps()) == count, 100)
-        fall_ill(kw, flag, journal, "without evidence")
+        reload = kw.run("reload")
+        if reload.code == 0:
+            e2e.wait_until("all are healthy", lambda: sum("(healthy)" in s["Status"] for s in kw.ps()) == count, 100)
+            fall_ill(kw, flag, journal, "without evidence")
+        else:  # a file of some 450 services or more does not fit into what the API takes
+            print(f"without evidence: not measured, {reload.err.strip()}")
         print(f"journal of {count} services: {86400 * quiet:.0f} bytes a day while all is well, "
               f"{(86400 * quiet + count * each) / 1e3:.0f} kB with one restart of each")
     finally:
