@@ -34,9 +34,7 @@ struct ApiServer::State {
     options.handler = [this, public_port](const ExchangePtr& exchange) {
       route_request(context, rules, public_port, exchange);
     };
-    options.streams_body = [public_port](const HttpRequest& request) {
-      return !public_port && route_streams_body(request);
-    };
+    if (!public_port) options.body_bytes_max = route_body_bytes_max;
     options.on_answered = [this](const Exchange& exchange, Duration took) {
       answered(exchange, took);
     };

@@ -160,11 +160,13 @@ void route_request(const ApiContext& api, AccessRules& rules, bool public_port,
       ApiCall{exchange, &api, std::move(*query), std::move(match.params), target->minor, access});
 }
 
-bool route_streams_body(const HttpRequest& request) {
+std::optional<std::size_t> route_body_bytes_max(const HttpRequest& request) {
   const Result<Target> target = read_target(request);
-  if (!target) return false;
+  if (!target) return Route{}.body_bytes_max;
   const RouteMatch match = find_route(request.method, target->segments);
-  return match.route && match.route->streams_body;
+  if (!match.route) return Route{}.body_bytes_max;
+  if (match.route->streams_body) return std::nullopt;
+  return match.route->body_bytes_max;
 }
 
 // ---- access

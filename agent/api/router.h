@@ -40,8 +40,9 @@ struct Route {
   const char* method;   // HEAD is asked of GET where no HEAD is listed
   const char* pattern;  // segments, {x} for one, {x*} (last) for one or more
   ApiHandler handler;
-  bool public_port = false;   // also on the metrics port
-  bool streams_body = false;  // the body comes bit by bit
+  bool public_port = false;              // also on the metrics port
+  bool streams_body = false;             // the body comes bit by bit
+  std::size_t body_bytes_max = 1 << 20;  // of a body that does not
 };
 
 // All routes of the API, by topic.
@@ -90,8 +91,8 @@ class AccessRules {
 void route_request(const ApiContext& api, AccessRules& rules, bool public_port,
                    const ExchangePtr& exchange);
 
-// Whether REQUEST's route takes its body bit by bit.
-bool route_streams_body(const HttpRequest& request);
+// How long a body REQUEST's route takes; none: bit by bit, of any length.
+std::optional<std::size_t> route_body_bytes_max(const HttpRequest& request);
 
 // ---- helpers of the handlers
 

@@ -166,7 +166,11 @@ constexpr std::array kRoutes{
     Route{"GET", "/secrets", get_no_swarm},
     Route{"GET", "/configs", get_no_swarm},
     Route{"GET", "/keepwell/checks/costs", get_check_costs},
-    Route{"POST", "/keepwell/reload", post_reload},
+    // The configuration: some 2 KiB a service.
+    Route{.method = "POST",
+          .pattern = "/keepwell/reload",
+          .handler = post_reload,
+          .body_bytes_max = 16 << 20},
     Route{"POST", "/keepwell/upgrade", post_upgrade},
 };
 

@@ -109,10 +109,14 @@ void Connection::head_complete() {
   chunked_answer_ = false;
   headless_ = request.method == "HEAD";
   body_.clear();
-  const bool streams =
-      server_.options_.streams_body && request.has_body() && server_.options_.streams_body(request);
+  std::optional<std::size_t> bytes_max = server_.options_.limits.body_bytes_max;
+  if (server_.options_.body_bytes_max && request.has_body()) {
+    bytes_max = server_.options_.body_bytes_max(request);
+  }
+  const bool streams = !bytes_max;
   body_mode_ = streams ? Body::streamed : Body::whole;
-  if (!streams && request.content_length.value_or(0) > server_.options_.limits.body_bytes_max) {
+  body_bytes_max_ = bytes_max.value_or(0);
+  if (!streams && request.content_length.value_or(0) > body_bytes_max_) {
     refuse(413, "request body too large");
     return;
   }
@@ -141,7 +145,7 @@ void Connection::body_bytes() {
     return;
   }
   body_ += parser_.take_body();
-  if (body_.size() > server_.options_.limits.body_bytes_max) {
+  if (body_.size() > body_bytes_max_) {
     refuse(413, "request body too large");
   } else if (parser_.state() == RequestParser::State::done) {
     dispatch();

@@ -80,6 +80,7 @@ class Connection {
   std::weak_ptr<Exchange> alive_exchange_;  // the same, to keep it during a call
   Phase phase_ = Phase::idle;
   Body body_mode_ = Body::whole;
+  std::size_t body_bytes_max_ = 0;  // of this request
   std::string body_;
   bool peer_ended_ = false;
   bool chunked_answer_ = false;

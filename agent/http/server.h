@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,8 +25,8 @@ class Loop;
 class Connection;
 
 struct HttpLimits {
-  std::size_t body_bytes_max = 1 << 20;
-  std::size_t connections_max = 256;  // hijacked ones are counted apart
+  std::size_t body_bytes_max = 1 << 20;  // where Options::body_bytes_max says nothing
+  std::size_t connections_max = 256;     // hijacked ones are counted apart
   std::size_t hijacked_max = 1024;
   std::size_t connections_per_user_max = 32;  // of a unix socket; root has no such limit
   int requests_per_connection_max = 100;
@@ -45,8 +46,9 @@ class HttpServer {
     // Called once per request, from the loop. An exchange that it drops without an answer is
     // answered 500.
     std::function<void(ExchangePtr)> handler;
-    // Whether REQUEST's body comes through on_data instead of body(), without a limit.
-    std::function<bool(const HttpRequest&)> streams_body;
+    // How long REQUEST's body may be; none: it comes through on_data instead of body(), without a
+    // limit. Empty: limits.body_bytes_max.
+    std::function<std::optional<std::size_t>(const HttpRequest&)> body_bytes_max;
     // After the head of an answer was sent. May be empty.
     std::function<void(const Exchange&, Duration took)> on_answered;
   };

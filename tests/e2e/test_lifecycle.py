@@ -52,6 +52,14 @@ class Reload(unittest.TestCase):
             kw.ok("reload")
             self.check_applied(kw, before)
 
+    def test_a_large_file(self):
+        compose = self.compose()
+        with e2e.Keepwell(compose) as kw:
+            kw.wait_state("same", "running")
+            services = {f"new{i}": e2e.process("exec sleep 1000") for i in range(1000)}
+            kw.write(compose | {"services": compose["services"] | services})
+            self.assertEqual(kw.ok("reload", "--dry-run").count(": add"), 1000)
+
     def test_sighup_and_a_bad_file(self):
         with e2e.Keepwell(self.compose()) as kw:
             for name in ("same", "launch", "gone"):

@@ -31,7 +31,7 @@ struct Fixture {
     HttpServer::Options options;
     options.handler = std::move(handler);
     options.limits = limits;
-    if (streams) options.streams_body = [](const HttpRequest&) { return true; };
+    if (streams) options.body_bytes_max = [](const HttpRequest&) { return std::nullopt; };
     server = std::move(*HttpServer::open(*loop, std::move(*listener), std::move(options)));
   }
   ~Fixture() {
