@@ -55,9 +55,13 @@ void Checkers::check_well(const Supervisor& supervisor, const FakeEngine& engine
   // A reload does not wake what had ended under an earlier rule.
   const ServiceSpec& ruled = ledger.spec_at_end ? *ledger.spec_at_end : *container.spec;
   const RestartPolicy policy = ruled.restart.policy;
+  const auto a_check_stops = [](const ServiceSpec& spec) {
+    return std::any_of(spec.checks.begin(), spec.checks.end(), [](const CheckSpec& check) {
+      return check.on_unhealthy == OnUnhealthy::stop;
+    });
+  };
   const bool check_stops =
-      std::any_of(ruled.checks.begin(), ruled.checks.end(),
-                  [](const CheckSpec& check) { return check.on_unhealthy == OnUnhealthy::stop; });
+      a_check_stops(ruled) || (ledger.spec_at_stop && a_check_stops(*ledger.spec_at_stop));
   const bool check_paused =
       std::any_of(container.checks.begin(), container.checks.end(),
                   [](const CheckStatus& check) { return check.paused_by_hand; });

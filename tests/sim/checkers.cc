@@ -221,6 +221,10 @@ void Checkers::check_container(const Step& step, const ContainerStatus& after) {
   if (before != nullptr && live(before->state) && !live(after.state)) {
     ledger.spec_at_end = after.spec;
   }
+  if (before != nullptr && before->state != ServiceState::stopping &&
+      after.state == ServiceState::stopping) {
+    ledger.spec_at_stop = after.spec;
+  }
   check_events(step, after, before);
   if (before != nullptr) {
     note_stability(step, after, *before);

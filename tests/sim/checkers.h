@@ -25,10 +25,11 @@ struct Ledger {
   std::optional<Instant> healthy_since;
   bool was_stable = false;  // in this run
   std::vector<Instant> restart_times;
-  bool restart_times_unsure = false;               // the limit was changed under them
-  std::shared_ptr<const ServiceSpec> spec_at_end;  // what decided about its last end
-  std::shared_ptr<const ServiceSpec> spec;         // as last seen
-  bool follow_unsure = false;                      // a reload has changed whom it follows
+  bool restart_times_unsure = false;                // the limit was changed under them
+  std::shared_ptr<const ServiceSpec> spec_at_end;   // what decided about its last end
+  std::shared_ptr<const ServiceSpec> spec_at_stop;  // and about its last stop
+  std::shared_ptr<const ServiceSpec> spec;          // as last seen
+  bool follow_unsure = false;                       // a reload has changed whom it follows
   struct Check {
     std::uint64_t counted = 0;         // probes_total as last seen
     std::vector<ModelResult> history;  // of this run, from the last pass on
