@@ -53,7 +53,9 @@ class Pod:
 
     def __exit__(self, *what):
         if self.process.poll() is None:
-            self.process.kill()
+            # The namespace's pid 1, and all in it; becoming another user has made void what --kill-child asked for.
+            for pid in e2e.children_of(self.process.pid):
+                os.kill(pid, signal.SIGKILL)
             self.process.wait(10)
         self.log.close()
         if what[0] is not None:
