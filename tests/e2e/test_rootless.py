@@ -64,9 +64,9 @@ def need_user_namespaces():
         raise unittest.SkipTest("newuidmap is not installed (uidmap)")
     # (In a chroot, where the kernel refuses them, this unshare waits for itself.)
     done = subprocess.run(["timeout", "--signal=KILL", "10", *become_user(), "unshare", "--user", "--map-root-user", "--map-auto",
-                           "--mount", "true"], capture_output=True, text=True, check=False)
+                           "--mount", "true"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
     if done.returncode != 0:
-        raise unittest.SkipTest(f"this kernel gives users no user namespaces: {done.stderr.strip()}")
+        raise unittest.SkipTest("users get no user namespaces here (unshare --user --map-auto fails)")
 
 
 class Case(unittest.TestCase):
