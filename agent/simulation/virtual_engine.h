@@ -1,8 +1,8 @@
 // An Engine without processes: containers and probes are records on one timeline of happenings.
-// What becomes of each order is asked of a World; that of tests/sim draws from a seed, that of
-// `keepwell simulate` plays a script or a journal. It stands for the keeper and the kernel, so it
-// goes on when the agent dies: containers keep running, exits are held until acknowledged, probes
-// end with their agent.
+// What becomes of each order is asked of a World, which plays a script or a journal. It stands for
+// the keeper and the kernel, so it goes on when the agent dies: containers keep running, exits are
+// held until acknowledged, probes end with their agent. (tests/sim has one of its own, which draws
+// faults from a seed: tests/sim/fake_engine.h.)
 //
 // It also judges: an order that a real engine could not carry out without harm (a second copy, a
 // probe in a frozen container, a removal under a living process) is a violation.
