@@ -111,13 +111,18 @@ Status ProbeProcess::spawn() {
            },
        .on_failed =
            [this](const EnterReport& report) {
-             bool gone = report.blame == EnterBlame::container_gone || !container_runs();
+             const bool gone = report.blame == EnterBlame::container_gone || !container_runs();
+             program_over_ = true;
+             if (killed_ && !gone) {  // by us, on its way in
+               ended_.how = frozen_ ? ProbeEnded::How::our_fault : ProbeEnded::How::killed;
+               ended_.code = 128 + SIGKILL;
+               return drained();
+             }
              ended_.how = gone                               ? ProbeEnded::How::container_gone
                           : report.blame == EnterBlame::ours ? ProbeEnded::How::our_fault
                                                              : ProbeEnded::How::start_failed;
              ended_.code = report.exit_code;
              ended_.error = report.text;
-             program_over_ = true;
              drained();
            },
        .on_exited = [this](const ExitRecord& record) { program_ended(record); }});

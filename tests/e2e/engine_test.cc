@@ -143,6 +143,21 @@ void probes(Stage& stage) {
   if (at_once && !at_once->error.empty()) std::fprintf(stderr, "  %s\n", at_once->error.c_str());
   CHECK(at_once && at_once->how == ProbeEnded::How::killed && at_once->error.empty());
 
+  // Killed at any point of its way in: that is no failure to start.
+  int killed_early = 0;
+  constexpr int kEarlyKills = 100;
+  for (int i = 0; i < kEarlyKills; ++i) {
+    ProbeId entering = stage.probe(order, {"CMD", "sleep", "1000"});
+    const Instant kill_at = Loop::now().mono + std::chrono::microseconds(20 * i);
+    while (Loop::now().mono < kill_at) {
+    }
+    stage.engine->kill_probe(entering);
+    auto over = stage.wait_probe(entering, seconds(5));
+    if (over && over->how == ProbeEnded::How::killed && over->error.empty()) ++killed_early;
+    if (over && !over->error.empty()) std::fprintf(stderr, "  %s\n", over->error.c_str());
+  }
+  CHECK(killed_early == kEarlyKills);
+
   std::vector<int> left = stage.engine->pids(order.container.id);
   CHECK(left.size() == 1);
 
