@@ -221,7 +221,9 @@ void Supervisor::start_waiting_probes() {
     const std::size_t index = found->second->check_of_slot(waiting.slot);
     if (index == found->second->checks.size()) continue;
     CheckRun& run = found->second->checks[index];
-    if (run.due && run.probe == 0) start_probe(*found->second, index);
+    if (run.probe != 0 || !std::exchange(run.due, false)) continue;
+    // A reload may have closed the gate since.
+    if (!run.waiters.empty() || !gated(*found->second, index)) start_probe(*found->second, index);
   }
 }
 

@@ -70,6 +70,14 @@ RestartSpec make_restart(Random& random) {
   return restart;
 }
 
+bool named(const ProjectSpec& project, int number) {
+  const std::string digits = std::to_string(number);
+  return std::any_of(project.services.begin(), project.services.end(),
+                     [&](const ServiceSpec& each) {
+                       return each.name == "s" + digits || each.name == "job" + digits;
+                     });
+}
+
 ServiceSpec make_service(Random& random, int number, const std::vector<ServiceSpec>& earlier) {
   ServiceSpec service;
   const bool job = random.chance(0.15);
@@ -164,8 +172,13 @@ ProjectSpec change_project(const ProjectSpec& project, Random& random) {
       }
       break;
     }
-    default:
-      changed.services.push_back(make_service(random, random.between(100, 999), changed.services));
+    default: {
+      int number = 0;
+      do {
+        number = random.between(100, 999);
+      } while (named(changed, number));  // no file names a service twice
+      changed.services.push_back(make_service(random, number, changed.services));
+    }
   }
   return changed;
 }

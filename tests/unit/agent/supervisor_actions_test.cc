@@ -526,6 +526,31 @@ TEST_CASE("a check near its threshold goes before those that only wait their tur
   CHECK(order == std::vector<std::string>{"a", "c", "b"});
 }
 
+TEST_CASE(
+    "a probe that waits its turn is not started once a reload has put a startup check first") {
+  Bench bench({checked_service("a", RestartPolicy::no), checked_service("b", RestartPolicy::no)});
+  bench.project.probes_at_once = 1;
+  bench.configure();
+  for (const char* name : {"a", "b"}) bench.started(name);
+  bench.move_to(bench.now.mono + seconds(1));
+  bench.give(Tick{});
+  const StartProbe* start = bench.first<StartProbe>();
+  REQUIRE(start != nullptr);
+  const ProbeId of_a = start->order.id;
+  bench.probe_started(of_a);
+  REQUIRE(bench.supervisor.probes_waiting() == 1);
+  CheckSpec up = bench.project.services[1].checks[0];
+  up.name = "up";
+  up.role = CheckRole::startup;
+  bench.project.services[1].checks.push_back(up);
+  bench.configure();
+  bench.probe_ended(of_a, 0);
+  CHECK(bench.count<StartProbe>() == 0);
+  CHECK(bench.supervisor.probes_waiting() == 0);
+  CHECK(bench.container("b").checks[0].next_probe == std::nullopt);
+  CHECK(bench.container("b").checks[1].next_probe.has_value());
+}
+
 TEST_CASE("the probes of a large file are spread over the whole interval, none before half of it") {
   Bench bench;
   constexpr int kServices = 400;
