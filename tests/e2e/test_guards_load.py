@@ -7,6 +7,7 @@
 import os
 import pathlib
 import subprocess
+import tempfile
 import time
 import unittest
 
@@ -16,33 +17,50 @@ import keepwell_e2e as e2e
 class Pressure(unittest.TestCase):
     """A CPU burner on every processor beside a service whose probe needs some of it."""
 
-    # Long enough that the probe times out while four burners share each processor, short enough that it passes alone.
-    PROBE = "i=0; while [ $$i -lt 60000 ]; do i=$$((i+1)); done"
+    # Of this processor's time: short enough that the probe passes alone, long enough that it times out while eight
+    # burners share each processor with it.
+    PROBE_SECONDS = 0.15
+    TIMEOUT_SECONDS = 0.4
 
-    def burn(self):
-        burners = [subprocess.Popen(["python3", "-c", "while True: pass"]) for _ in range(8 * os.cpu_count())]
+    @classmethod
+    def setUpClass(cls):
+        def loop(count):
+            return f"i=0; while [ $i -lt {count} ]; do i=$((i+1)); done"
 
-        def end():
-            for burner in burners:
-                burner.kill()
-                burner.wait()
-        self.addCleanup(end)
-        return end
+        def cpu_seconds(count):
+            before = os.times().children_user
+            subprocess.run(["sh", "-c", loop(count)], check=True)
+            return os.times().children_user - before
+        count = 50_000
+        while (took := cpu_seconds(count)) < cls.PROBE_SECONDS:
+            count *= 2
+        cls.probe = loop(round(count * cls.PROBE_SECONDS / took)).replace("$", "$$")
+
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory(prefix="keepwell-burn-")
+        self.addCleanup(directory.cleanup)
+        self.burning = pathlib.Path(directory.name) / "burning"
+
+    def burner(self):
+        """Services of their own: the kernel divides the processors among cgroups before it does among processes."""
+        return e2e.process(f"while [ ! -e {self.burning} ]; do sleep 0.05; done; while :; do :; done",
+                           scale=8 * os.cpu_count(), stop_signal="SIGKILL")
 
     def run_with(self, guard):
         if not pathlib.Path("/proc/pressure/cpu").exists():
             raise unittest.SkipTest("this kernel has no /proc/pressure")
-        kw = e2e.Keepwell({"x-keepwell": {"pressure_guard": guard}, "services": {"web": e2e.process(
-            "exec sleep 1000", restart="always",
-            healthcheck={"test": ["CMD", "sh", "-c", self.PROBE], "interval": "500ms",
-                         "timeout": "400ms", "retries": 2})}})
+        web = e2e.process("exec sleep 1000", restart="always", healthcheck={
+            "test": ["CMD", "sh", "-c", self.probe], "interval": "500ms",
+            "timeout": f"{self.TIMEOUT_SECONDS * 1000:g}ms", "retries": 2})
+        kw = e2e.Keepwell({"x-keepwell": {"pressure_guard": guard}, "services": {"web": web, "burner": self.burner()}})
         self.addCleanup(kw.close)
         return kw
 
     def test_a_slow_probe_under_pressure_is_held_and_without_the_guard_restarts(self):
         for guard, restarts in (({"cpu": "30%", "max_hold": "10m"}, False), ("off", True)):
             kw = self.run_with(guard)
-            end = self.burn()
+            kw.wait_health("web", "healthy")  # it passes alone
+            self.burning.touch()
             if restarts:
                 e2e.wait_until("it is restarted", lambda: kw.inspect("web")["RestartCount"] > 0, 40)
             else:
@@ -56,15 +74,16 @@ class Pressure(unittest.TestCase):
                 e2e.wait_until("timeouts are held", held, 60)
                 self.assertEqual(kw.inspect("web")["RestartCount"], 0)
                 self.assertTrue(any("held" in step["text"] for step in kw.why("web", "--all")[-1]["steps"]))
-            end()
             kw.stop()
+            self.burning.unlink()
 
     def test_a_hung_service_is_restarted_after_max_hold(self):
-        kw = e2e.Keepwell({"x-keepwell": {"pressure_guard": {"cpu": "10%", "max_hold": "4s"}}, "services": {"web": e2e.process(
-            "exec sleep 1000", restart="always",
-            healthcheck={"test": ["CMD", "sleep", "100"], "interval": "300ms", "timeout": "500ms", "retries": 2})}})
+        web = e2e.process("exec sleep 1000", restart="always", healthcheck={
+            "test": ["CMD", "sleep", "100"], "interval": "300ms", "timeout": "500ms", "retries": 2})
+        kw = e2e.Keepwell({"x-keepwell": {"pressure_guard": {"cpu": "10%", "max_hold": "4s"}},
+                           "services": {"web": web, "burner": self.burner()}})
         self.addCleanup(kw.close)
-        self.burn()
+        self.burning.touch()
         e2e.wait_until("it is restarted", lambda: kw.inspect("web")["RestartCount"] > 0, 60)
         held = kw.metrics()['keepwell_probe_held_total{service="web",check="healthcheck"}']
         self.assertGreaterEqual(held, 1)
