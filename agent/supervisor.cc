@@ -31,6 +31,7 @@ Supervisor::~Supervisor() = default;
 void Supervisor::restore(std::vector<ContainerStatus> stored, const std::vector<ToldEvent>& told,
                          Now now, std::vector<Action>& actions) {
   KW_CHECK(containers_.empty() && !project_);
+  ++inputs_;
   now_ = now;
   actions_ = &actions;
   for (ContainerStatus& status : stored) {
@@ -104,6 +105,7 @@ void Supervisor::take_up(const std::vector<ToldEvent>& told) {
 }
 
 void Supervisor::handle(const Input& input, Now now, std::vector<Action>& actions) {
+  ++inputs_;
   const Instant before = now_.mono;
   now_ = {.mono = std::max(before, now.mono), .wall = now.wall};
   const auto first = static_cast<std::ptrdiff_t>(actions.size());
@@ -188,8 +190,11 @@ Supervisor::Container* Supervisor::of(const ContainerRef& ref) {
   return container != nullptr && container->status.run == ref.run ? container : nullptr;
 }
 
+// What is written is the status as this input leaves it, so once is enough.
 void Supervisor::save(Container& container, bool status) {
   if (status) container.news_unsaved = false;
+  if (container.saved_in == inputs_) return;
+  if (status) container.saved_in = inputs_;
   actions_->push_back(Save{.id = container.status.id, .status = status});
 }
 

@@ -354,6 +354,7 @@ class Supervisor {
   std::uint32_t last_serial_ = 0;
   std::uint32_t last_slot_ = 0;
   ProbeId last_probe_ = 0;
+  std::uint64_t inputs_ = 0;  // so many were handled
   HookId last_hook_ = 0;
   DurationStats probe_lateness_;
 };

@@ -1,5 +1,6 @@
 // How containers come to run and end, and what the restart policy makes of the end.
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "agent/restart_policy.h"
@@ -73,6 +74,7 @@ void Supervisor::on(const ContainerStarted& event) {
   ContainerStatus& status = container.status;
   container.order_open = false;
   const bool fresh = status.pid == 0;  // else the earlier agent had told of this start
+  const auto stored = std::tuple(status.pid, status.pid_start_ticks, status.state);
   if (fresh) begin_run(container, event.at, event.at_wall);
   status.pid = event.pid;
   status.pid_start_ticks = event.pid_start_ticks;
@@ -86,7 +88,9 @@ void Supervisor::on(const ContainerStarted& event) {
     status.state = ServiceState::paused;
     emit(container, "pause");
   }
-  if (!fresh) save(container);  // else once it is known who follows
+  // A fresh one is saved once it is known who follows.
+  const bool news = stored != std::tuple(status.pid, status.pid_start_ticks, status.state);
+  if (!fresh && news) save(container);
   answer(container, Waiter::kStarted, {});
   if (status.state == ServiceState::stopping || status.state == ServiceState::restarting) {
     send_stop(container);

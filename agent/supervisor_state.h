@@ -47,7 +47,8 @@ struct Supervisor::Container {
   std::vector<CheckRun> checks;
   std::vector<Waiter> waiters;
   std::map<std::uint64_t, std::string> told;  // by an earlier agent, and not in what it saved
-  bool news_unsaved = false;  // it has told something that its record does not know of
+  bool news_unsaved = false;   // it has told something that its record does not know of
+  std::uint64_t saved_in = 0;  // the last input whose actions save all of it
 
   bool surplus = false;        // the configuration has no place for it
   bool want_start = false;     // to be started as soon as its dependencies are ready

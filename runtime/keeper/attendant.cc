@@ -37,7 +37,7 @@ void Attendant::died(std::uint64_t now_ms, bool at_once) {
   control.reset();
   outbox.clear();
   bool served = now_ms - started_ms >= kServedMs;
-  delay_ms = served ? kDelayMinMs : std::clamp(delay_ms * 2, kDelayMinMs, kDelayMaxMs);
+  delay_ms = served ? 0 : std::clamp(delay_ms * 2, kDelayMinMs, kDelayMaxMs);
   respawn_ms = at_once ? now_ms : now_ms + delay_ms;
 }
 

@@ -1,6 +1,6 @@
 // A program that the keeper keeps running: the agent or the logger. When it dies it is started
-// again after 100 ms; one that dies before it has served for 300 ms after twice the last delay, up
-// to 5 s.
+// again at once; one that dies before it has served for 300 ms after 100 ms, and then after twice
+// the last delay, up to 5 s.
 #pragma once
 
 #include <sys/types.h>
