@@ -129,9 +129,9 @@ class Whole(Case):
             kw.process = None
             self.assertNotEqual(self.host.state(), self.before)  # what nobody could take down
             kw.start()
-            for name in addresses:  # those that stay ended, since they have no restart policy
-                e2e.wait_until(f"{name} is known to have ended", lambda n=name: kw.state(n)["Status"] != "running" or kw.state(n)["Pid"] != 0)
-                kw.run("start", name)
+            for name in addresses:  # they have no restart policy
+                kw.wait_state(name, "exited")
+                kw.ok("start", name)
             self.check_works(kw)
             self.assertEqual(kw.stop(), 0)
             self.check_clean()
