@@ -59,7 +59,8 @@ inline constexpr Duration kUndeliveredPatience = std::chrono::seconds(2);
 // we were stopped, or the whole machine was. A probe whose timeout has passed in that time is given
 // the time anew, for its end may be among what we have not heard yet. Where we come later than
 // kLatenessMax, at once or in sum over one probe, results say more about us than about the
-// services: they are void. Whatever else is due is done once, now.
+// services: they are void. So is a connection that broke under a probe at which nobody looked: the
+// server may have waited for us. Whatever else is due is done once, now.
 inline constexpr Duration kLateTimeout = std::chrono::milliseconds(250);
 inline constexpr Duration kLatenessMax = std::chrono::seconds(5);
 

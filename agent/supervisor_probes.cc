@@ -317,6 +317,7 @@ void Supervisor::forgive_lateness(Duration unwatched) {
   const bool stood_still = now_.mono - *due > kLatenessMax;
   for (const ProbeId id : in_flight()) {
     Flight& flight = *flights_.at(id);
+    flight.unwatched = true;
     const bool decided = flight.voided || flight.timed_out || flight.guard_expired;
     const DueQueue::Key timer = key(flight.serial, flight.slot, Timer::flight);
     const Duration late = now_.mono - timers_.at(timer).value_or(now_.mono);
@@ -417,8 +418,10 @@ ProbeResult Supervisor::result_of(const Flight& flight, const ProbeEnded& event,
   result.reason = reason_of(event.how);
   std::string output = capped_output(event.output, event.output_bytes);
   const bool killed = event.how == How::killed;
+  // A server may have lost its patience with a peer that neither read nor wrote.
+  const bool broke_unseen = flight.unwatched && (event.how == How::reset || event.how == How::tls);
   if (flight.voided || event.how == How::our_fault || event.how == How::container_gone ||
-      (killed && !flight.timed_out && !flight.guard_expired)) {
+      broke_unseen || (killed && !flight.timed_out && !flight.guard_expired)) {
     result.outcome = ProbeOutcome::voided;
   } else if (killed && flight.timed_out) {
     result.outcome = ProbeOutcome::timed_out;

@@ -125,7 +125,8 @@ struct Supervisor::Flight {
   bool timed_out = false;
   bool guard_expired = false;
   bool voided = false;
-  Duration lateness{0};  // with which its timeout was noticed; 0: it was not, or in time
+  Duration lateness{0};    // with which its timeout was noticed; 0: it was not, or in time
+  bool unwatched = false;  // nobody looked for longer than kLateTimeout
 };
 
 }  // namespace keepwell

@@ -398,5 +398,45 @@ class Simulate(unittest.TestCase):
         self.assertEqual(kw.run("simulate", "-f", kw.file, "--script", script).code, 2)
 
 
+class Flap(unittest.TestCase):
+    """A check that fails twice and passes twice, for ever: unhealthy again and again, and no restart mends it."""
+
+    def start(self, flap):
+        kw = e2e.Keepwell(start=False)
+        self.addCleanup(kw.close)
+        count = kw.dir / "count"
+        count.write_text("0")
+        probe = f"[ -e {count} ] || exit 1; n=$$(cat {count}); echo $$((n+1)) > {count}; [ $$((n%4)) -lt 2 ]"
+        kw.write({"services": {"web": e2e.process("exec sleep 1000", restart="always", healthcheck={
+            "test": ["CMD", "sh", "-c", probe], "interval": "150ms", "timeout": "5s", "retries": 2},
+            **{"x-keepwell": {"flap": flap, "capture": "off", "restart": {"delay": "1ms", "max_delay": "1ms"}}})}})
+        kw.start()
+        return kw
+
+    def unhealthy_times(self, kw):
+        return kw.metrics()['keepwell_check_transitions_total{service="web",check="healthcheck",to="unhealthy"}']
+
+    def test_a_flapping_service_is_left_alone_until_it_is_steady(self):
+        kw = self.start({"window": 8, "high": "35%", "low": "20%"})
+        suppressed = 'keepwell_service_restarts_suppressed_total{service="web",reason="flap"}'
+        e2e.wait_until("a restart is suppressed", lambda: kw.metrics()[suppressed] >= 2, 30)
+        restarts = kw.inspect("web")["RestartCount"]
+        seen = self.unhealthy_times(kw)
+        e2e.wait_until("it falls ill again", lambda: self.unhealthy_times(kw) >= seen + 2, 30)
+        self.assertEqual(kw.inspect("web")["RestartCount"], restarts)
+        self.assertTrue(any("flap" in step["text"] for chain in kw.why("web", "--all") for step in chain["steps"]))
+        # Steady again, it is restarted again.
+        (kw.dir / "count").write_text("-1000000")
+        kw.wait_health("web", "healthy")
+        results = kw.metrics()['keepwell_probes_total{service="web",check="healthcheck"}']
+        e2e.wait_until("a window of passes", lambda: kw.metrics()['keepwell_probes_total{service="web",check="healthcheck"}'] > results + 9)
+        (kw.dir / "count").unlink()
+        e2e.wait_until("it is restarted", lambda: kw.inspect("web")["RestartCount"] > restarts, 30)
+
+    def test_without_the_guard_it_is_restarted_each_time(self):
+        kw = self.start("off")
+        e2e.wait_until("it is restarted thrice", lambda: kw.inspect("web")["RestartCount"] >= 3, 30)
+
+
 if __name__ == "__main__":
     e2e.main_side_by_side()

@@ -478,6 +478,31 @@ TEST_CASE("a probe at which nobody looks again and again is never blamed for it"
   }
 }
 
+TEST_CASE("a connection that broke while nobody looked says nothing about the server") {
+  ServiceSpec web = checked_service("web", RestartPolicy::always);
+  web.checks[0].kind = ProbeKind::tcp;
+  web.checks[0].timeout = seconds(30);
+  Bench bench({web, checked_service("other", RestartPolicy::always)});
+  const ProbeId id = probe_in_flight(bench);
+  const auto ends_after = [&](Duration unwatched, ProbeEnded::How how) {
+    bench.started("other");  // its first probe falls due after a second
+    bench.move_to(bench.now.mono + seconds(1) + unwatched);
+    bench.give(Tick{});
+    bench.probe_ended(id, 0, how);
+    return bench.container("web").health;
+  };
+  SECTION("seen late") {
+    CHECK(ends_after(seconds(1), ProbeEnded::How::reset) == Health::starting);
+    CHECK(bench.container("web").checks[0].voided_total == 1);
+  }
+  SECTION("seen in time") {
+    CHECK(ends_after(milliseconds(200), ProbeEnded::How::reset) == Health::unhealthy);
+  }
+  SECTION("an answer is an answer whenever it is read") {
+    CHECK(ends_after(seconds(1), ProbeEnded::How::http_status) == Health::unhealthy);
+  }
+}
+
 TEST_CASE("what was in flight while the machine was suspended does not count") {
   Bench bench({checked_service("web", RestartPolicy::always)});
   const ProbeId id = probe_in_flight(bench);
