@@ -562,9 +562,9 @@ TEST_CASE("an agent killed again and again loses no status", "[keeper]") {
   std::map<std::string, int> told;
   int spawned = 0;
   for (int round = 0; round < 30; ++round) {
-    // It must have lived for as long as the keeper waits before it starts the next.
+    // It must have served (Attendant::kServedMs), or the keeper takes its time to start the next.
     bool old_enough = false;
-    rig.sh("exec sleep 0.12", false, {.on_exited = [&](const ExitRecord&) { old_enough = true; }});
+    rig.sh("exec sleep 0.32", false, {.on_exited = [&](const ExitRecord&) { old_enough = true; }});
     REQUIRE(rig.run_until([&] { return old_enough; }));
     int in_this_round = 0;
     for (int i = 0; i < 5; ++i) {
