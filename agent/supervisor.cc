@@ -136,11 +136,11 @@ void Supervisor::on(const Shutdown&) {
 
 // What follows from the input beyond the container that it named.
 void Supervisor::settle() {
-  start_waiting_probes();
   restart_dependents();  // first: what is only now started needs no restart
   save_news();  // a new run: after who follows it is saved, before others are started for it
   dependencies_changed();
   if (shutting_down_) advance_shutdown();
+  start_waiting_probes();  // last: in none that is stopped by now
   save_news();
 }
 

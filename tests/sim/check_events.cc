@@ -69,7 +69,10 @@ void Checkers::ordered(const ContainerRef& container, bool sigkill) {
 }
 
 void Checkers::restored(const std::set<std::string>& torn) {
-  for (const std::string& id : torn) told_[id].unsure = true;
+  for (const std::string& id : torn) {
+    told_[id].unsure = true;
+    ledgers_[id].follow_unsure = true;  // it may have been to go, and not have had to follow
+  }
 }
 
 // How many events of ACTION belong to this step: told in it, or already told by an agent that died

@@ -147,7 +147,11 @@ void Checkers::note_command(const Step& step) {
   };
   switch (command.kind) {
     case Command::Kind::start:
-      if (state == ServiceState::running) ledger.stop_asked = false;
+      if (state == ServiceState::running) {
+        // Nobody followed for it while it was to go.
+        ledger.follow_unsure = ledger.follow_unsure || ledger.stop_asked;
+        ledger.stop_asked = false;
+      }
       if (state == ServiceState::stopping || !live(state)) fresh();
       return;
     case Command::Kind::restart:

@@ -29,7 +29,7 @@ struct Ledger {
   std::shared_ptr<const ServiceSpec> spec_at_end;   // what decided about its last end
   std::shared_ptr<const ServiceSpec> spec_at_stop;  // and about its last stop
   std::shared_ptr<const ServiceSpec> spec;          // as last seen
-  bool follow_unsure = false;                       // a reload has changed whom it follows
+  bool follow_unsure = false;                       // whether it has had to
   struct Check {
     std::uint64_t counted = 0;         // probes_total as last seen
     std::vector<ModelResult> history;  // of this run, from the last pass on
