@@ -8,8 +8,6 @@
 namespace keepwell {
 namespace {
 
-constexpr std::string_view kLater = "this version does not have it yet; remove it";
-
 // ---- service
 
 void read_rootfs(const Field& f, ServiceDraft& d) {

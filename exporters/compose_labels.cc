@@ -46,7 +46,8 @@ void set_compose_labels(Labels& labels, const std::string& project, const Servic
 std::string config_hash(const ServiceSpec& service) {
   std::uint64_t hash = 0xcbf29ce484222325U;  // FNV-1a
   for (const auto& [name, value] : service_fields(service))
-    for (const unsigned char c : name + "=" + value + "\n") hash = (hash ^ c) * 0x100000001b3U;
+    for (const char c : name + "=" + value + "\n")
+      hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3U;
   std::array<char, 17> text{};
   std::snprintf(text.data(), text.size(), "%016llx", static_cast<unsigned long long>(hash));
   return text.data();

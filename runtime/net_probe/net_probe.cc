@@ -93,12 +93,7 @@ bool says_nobody_listens(int error_number) {
 }  // namespace
 
 NetProbe::NetProbe(Loop& loop, int pidfd, const CheckSpec& check, OnEnded on_ended)
-    : loop_(&loop),
-      pidfd_(pidfd),
-      check_(&check),
-      on_ended_(std::move(on_ended)),
-      watch_(loop),
-      later_(loop) {}
+    : pidfd_(pidfd), check_(&check), on_ended_(std::move(on_ended)), watch_(loop), later_(loop) {}
 NetProbe::~NetProbe() = default;
 
 Result<std::unique_ptr<NetProbe>> NetProbe::start(Loop& loop, int pidfd, const CheckSpec& check,

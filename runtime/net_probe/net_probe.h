@@ -59,7 +59,6 @@ class NetProbe {
   void follow(const NetVerdict& verdict);
   void end(NetVerdict verdict);
 
-  Loop* loop_;
   int pidfd_;
   const CheckSpec* check_;
   OnEnded on_ended_;
