@@ -73,6 +73,12 @@ bool shares_namespace(const ServiceSpec& spec, const std::string& service) {
   return spec.network_mode == "service:" + service;
 }
 
+bool depends_on(const ServiceSpec& spec, const std::string& service) {
+  return shares_namespace(spec, service) ||
+         std::any_of(spec.depends_on.begin(), spec.depends_on.end(),
+                     [&](const Dependency& dependency) { return dependency.service == service; });
+}
+
 bool follows(const ServiceSpec& spec, const std::string& service) {
   return shares_namespace(spec, service) ||
          std::any_of(spec.depends_on.begin(), spec.depends_on.end(),

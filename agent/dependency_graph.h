@@ -31,6 +31,9 @@ class DependencyGraph {
 // SPEC runs in.
 bool shares_namespace(const ServiceSpec& spec, const std::string& service);
 
+// Whether SPEC names SERVICE in its depends_on or shares a namespace with it.
+bool depends_on(const ServiceSpec& spec, const std::string& service);
+
 // Whether SPEC is restarted when SERVICE has been: it says so, or shares a namespace with it.
 bool follows(const ServiceSpec& spec, const std::string& service);
 

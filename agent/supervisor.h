@@ -236,7 +236,7 @@ class Supervisor {
   void limit_stop(Container& container);
   void mark_for_next_run(Container& container);
   void advance_shutdown();
-  bool blocked(const std::string& service) const;
+  bool blocked(const std::string& service, const std::vector<const Container*>& leaving) const;
 
   // supervisor_probes.cc
   void begin_probing(Container& container);

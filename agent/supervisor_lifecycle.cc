@@ -150,8 +150,8 @@ void Supervisor::on(const ContainerStartFailed& event) {
   const ServiceState state = status.state;
   const bool lost_order = container.adopting && state == ServiceState::starting;
   const auto told = container.told.find(status.events_told + 1);
-  if (lost_order && told != container.told.end() && told->second == "start") {
-    // It had run, and everybody knows; only how it ended nobody does.
+  if (container.adopting && told != container.told.end() && told->second == "start") {
+    // It had run, and everybody knows; only how it ended nobody does. (It may be on its way out.)
     return on(ContainerExited{.container = event.container,
                               .known = false,
                               .code = 255,

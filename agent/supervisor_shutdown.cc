@@ -47,12 +47,14 @@ void Supervisor::mark_for_next_run(Container& container) {
 
 void Supervisor::advance_shutdown() {
   std::vector<Container*> candidates;
+  std::vector<const Container*> leaving;  // that the file does not name any more
   bool live = false;
   bool stopping = false;
   for (const auto& each : containers_) {
     Container& container = *each;
     if (!container.live()) continue;
     live = true;
+    if (container.surplus) leaving.push_back(&container);
     if (container.status.state == ServiceState::restarting) {
       container.status.state = ServiceState::stopping;
       container.status.stop_cause = StopCause::shutdown;
@@ -71,7 +73,7 @@ void Supervisor::advance_shutdown() {
   }
   std::vector<Container*> free;
   for (Container* container : candidates) {
-    if (hurry_ || !blocked(container->service())) free.push_back(container);
+    if (hurry_ || !blocked(container->service(), leaving)) free.push_back(container);
   }
   // A circle of dependencies has no order; it must not keep keepwell from ending.
   if (free.empty() && !stopping) free = candidates;
@@ -81,13 +83,18 @@ void Supervisor::advance_shutdown() {
   }
 }
 
-// Whether something that depends on SERVICE, directly or not, still has a process.
-bool Supervisor::blocked(const std::string& service) const {
+// Whether something that depends on SERVICE, directly or not, still has a process. The graph does
+// not know of what is LEAVING.
+bool Supervisor::blocked(const std::string& service,
+                         const std::vector<const Container*>& leaving) const {
   std::set<std::string> seen{service};
   std::vector<std::string> open{service};
   while (!open.empty()) {
     const std::string next = std::move(open.back());
     open.pop_back();
+    for (const Container* container : leaving) {
+      if (depends_on(container->spec(), next)) return true;
+    }
     for (const std::string& dependent : graph_.dependents(next)) {
       if (!seen.insert(dependent).second) continue;
       open.push_back(dependent);

@@ -98,6 +98,19 @@ TEST_CASE("the end comes in reverse order, and twice asked at once") {
   }
 }
 
+TEST_CASE("what the file does not name any more ends before what it depends on, too") {
+  Bench bench(chain(DependencyCondition::started));
+  bench.configure();
+  for (const char* name : {"db", "api", "web"}) bench.started(name);
+  bench.project.services.pop_back();  // web, on its way out
+  bench.configure();
+  REQUIRE(bench.container("web").state == ServiceState::stopping);
+  bench.give(Shutdown{});
+  CHECK(bench.count<SignalContainer>() == 0);
+  bench.exited("web", 0);
+  CHECK(bench.first<SignalContainer>()->container == bench.ref("api"));
+}
+
 TEST_CASE("keepwell with nothing to stop ends at once") {
   Bench bench;
   bench.configure();
