@@ -259,7 +259,6 @@ RecordedWorld::Change* RecordedWorld::find(const std::string& name, Change::Kind
 
 VirtualEngine::World RecordedWorld::world() {
   Virtual::World world;
-  world.news = [](bool) { return Duration{0}; };
   world.start = [this](const Virtual::Host& host) {
     Virtual::Start start;
     start.after = milliseconds(100);
@@ -276,7 +275,6 @@ VirtualEngine::World RecordedWorld::world() {
     start.after = at_least_one(good->at - now);
     return start;
   };
-  world.life = [](const Virtual::Host&) { return Virtual::Life{}; };
   world.stop = [this](const Virtual::Host& host) -> std::optional<Virtual::End> {
     const WallTime now = wall_now();
     Virtual::End end{.after = milliseconds(100), .code = 143, .signal = 15};
@@ -297,7 +295,6 @@ VirtualEngine::World RecordedWorld::world() {
     change->played = true;
     return at_least_one(change->at - now);
   };
-  world.freeze = [](const Virtual::Host&) { return Virtual::Start{.after = milliseconds(10)}; };
   world.probe = [this](const Virtual::Probe& each, const Virtual::Host& host, Instant) {
     return probe(each, host);
   };
