@@ -1,6 +1,6 @@
 // An Engine without processes: containers and probes are records on one timeline of happenings.
 // What becomes of each order is asked of a World, which plays a script (script.h) or a journal
-// (history.h), or draws faults from a seed (tests/sim/faulty_world.h). The engine stands for
+// (recorded_world.h), or draws faults from a seed (tests/sim/faulty_world.h). The engine stands for
 // the keeper and the kernel, so it goes on when the agent dies: containers keep running, exits are
 // held until acknowledged, probes end with their agent.
 //
