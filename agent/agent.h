@@ -88,7 +88,6 @@ class Agent {
   std::shared_ptr<const ProjectSpec> accepted_;  // what start() configures
   std::map<std::shared_ptr<const ServiceSpec>, std::string> config_hashes_;  // made when asked for
   UniqueFd data_lock_;
-  UniqueFd metrics_listener_;
   std::unique_ptr<KeeperClient> keeper_;
   std::unique_ptr<LinuxEngine> engine_;
   IncidentStore incidents_;

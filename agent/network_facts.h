@@ -12,7 +12,8 @@
 
 namespace keepwell {
 
-// RECORD null: it has none now. RUN_DIR is the scope of network_id().
+// Sets networks, ports and addresses in FACTS, of container ID of SPEC, which is RUNNING or not.
+// RECORD: what it has now; null: nothing. RUN_DIR is the scope of network_id(). Keeps no argument.
 void add_network_facts(const ServiceSpec& spec, const std::string& id, const std::string& run_dir,
                        const NetworkRecord* record, bool running, RuntimeFacts& facts);
 

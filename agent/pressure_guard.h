@@ -9,10 +9,10 @@
 
 namespace keepwell {
 
-// The level of SPEC for a resource; above 1 for one that it does not name.
+// The level of SPEC for a resource, 0 to 1 (share of time); above 1 for one that it does not name.
 double pressure_level(const PressureGuardSpec& spec, const std::string& resource);
 
-// The reading that is above its level by the most; null: none is, or the guard is off.
+// That one of READINGS that is above its level by the most; null: none is, or the guard is off.
 const PressureReading* over_level(const PressureGuardSpec& spec,
                                   const std::vector<PressureReading>& readings);
 

@@ -1,5 +1,5 @@
-// What the restart policy says to an end that nobody asked for, and how long to wait. Pure
-// arithmetic on a RestartSpec: who asks, and what is remembered in between, is the Supervisor's.
+// What the restart policy says to an end that nobody asked for, and how long to wait: by Docker's
+// rules and ours (DESIGN.md 5). Pure arithmetic: what is remembered in between is the Supervisor's.
 #pragma once
 
 #include <deque>
@@ -20,7 +20,7 @@ enum class PolicyAnswer {
 // not asked about here: it is the end of every policy.
 PolicyAnswer after_end(const RestartSpec& spec, bool failed, int restarts);
 
-// The delay that follows LAST (0: there was none, or it was reset).
+// The delay, before jitter, that follows LAST (0: there was none, or it was reset).
 Duration next_backoff(const RestartSpec& spec, Duration last);
 
 // What becoming unhealthy does: the action itself, with `policy` already put to the policy. NONE
@@ -28,8 +28,8 @@ Duration next_backoff(const RestartSpec& spec, Duration last);
 OnUnhealthy unhealthy_action(OnUnhealthy asked, const RestartSpec& spec, int restarts,
                              const std::deque<Instant>& restart_times, Instant now);
 
-// Whether restart.limit forbids one more restart at NOW. TIMES: the last restarts, oldest first;
-// those that have left the window are dropped from it.
+// Whether restart.limit forbids one more restart at NOW. TIMES: the last restarts, oldest first,
+// as note_restart() keeps them: no more than the limit counts.
 bool limit_reached(const RestartSpec& spec, const std::deque<Instant>& times, Instant now);
 void note_restart(const RestartSpec& spec, std::deque<Instant>& times, Instant now);
 

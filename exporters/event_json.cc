@@ -105,11 +105,6 @@ std::string event_json(const Event& event) {
                    {"timeNano", unix_nanos(event.at)}});
 }
 
-std::string event_text(const Event& event, int utc_offset_seconds) {
-  return text_line(event.at, "container", event.action, event.id, event_attributes(event),
-                   utc_offset_seconds);
-}
-
 Result<std::string> event_text_of_json(std::string_view line, int utc_offset_seconds) {
   const nlohmann::json tree = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
   const auto nano = tree.is_object() ? tree.find("timeNano") : tree.end();

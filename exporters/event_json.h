@@ -19,11 +19,9 @@ std::map<std::string, std::string> event_attributes(const Event& event);
 // One object, compact, without a newline; with the legacy keys status, id and from.
 std::string event_json(const Event& event);
 
-// "2026-11-24T20:00:00.000000000Z container start <id> (image=bb, name=web)". Control characters
-// are shown as \xNN: the line goes to a terminal.
-std::string event_text(const Event& event, int utc_offset_seconds = 0);
-
-// The same line from an object that the API sent. Errc::invalid if it is not an event.
+// "2026-11-24T20:00:00.000000000Z container start <id> (image=bb, name=web)" from an object that
+// the API sent. Control characters are shown as \xNN: the line goes to a terminal. Errc::invalid if
+// it is not an event.
 Result<std::string> event_text_of_json(std::string_view line, int utc_offset_seconds = 0);
 
 // Whether FILTERS let EVENT through. Keys: type, event, container, image, label; further

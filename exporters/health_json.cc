@@ -108,10 +108,6 @@ ordered_json health_object(const ContainerStatus& container) {
   return {{"Status", to_string(status)}, {"FailingStreak", streak}, {"Log", merged_log(container)}};
 }
 
-std::string health_json(const ContainerStatus& container) {
-  return has_health(container) ? json_text(health_object(container)) : "null";
-}
-
 ordered_json check_object(const CheckStatus& check, Now now) {
   KW_CHECK(check.spec != nullptr);
   const CheckSpec& spec = *check.spec;

@@ -18,9 +18,6 @@ bool has_health(const ContainerStatus& container);
 // REQUIRES: has_health(container).
 nlohmann::ordered_json health_object(const ContainerStatus& container);
 
-// The same as text, "null" where there is none: `keepwell health --format json`.
-std::string health_json(const ContainerStatus& container);
-
 // One check as shown under Keepwell.Checks of inspect.
 nlohmann::ordered_json check_object(const CheckStatus& check, Now now);
 

@@ -19,24 +19,6 @@ std::string_view take_word(std::string_view& text) {
   return word;
 }
 
-std::string query_escape(std::string_view text) {
-  constexpr std::string_view kHex = "0123456789ABCDEF";
-  std::string out;
-  for (char c : text) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                       c == '-' || c == '_' || c == '.' || c == '~';
-    if (plain) {
-      out += c;
-    } else if (c == ' ') {
-      out += '+';
-    } else {
-      const auto byte = static_cast<unsigned char>(c);
-      out += {'%', kHex[byte >> 4], kHex[byte & 15]};
-    }
-  }
-  return out;
-}
-
 }  // namespace
 
 std::optional<LogRecord> parse_log_line(std::string_view line) {
@@ -54,14 +36,6 @@ std::optional<LogRecord> parse_log_line(std::string_view line) {
   return record;
 }
 
-void append_log_line(std::string& out, const LogRecord& record) {
-  out += rfc3339_nano_fixed(record.at);
-  out += record.stream == LogStream::out ? " stdout " : " stderr ";
-  out += record.partial ? "P " : "F ";
-  out += record.text;
-  out += '\n';
-}
-
 void append_frame(std::string& out, std::uint8_t stream, std::string_view payload) {
   const auto size = static_cast<std::uint32_t>(payload.size());
   const std::array<char, 8> head{static_cast<char>(stream),
@@ -74,19 +48,6 @@ void append_frame(std::string& out, std::uint8_t stream, std::string_view payloa
                                  static_cast<char>(size)};
   out.append(head.data(), head.size());
   out += payload;
-}
-
-std::string log_details(const std::vector<std::pair<std::string, std::string>>& attributes) {
-  if (attributes.empty()) return {};
-  std::vector<std::string> words;
-  words.reserve(attributes.size());
-  for (const auto& [key, value] : attributes) {
-    words.push_back(query_escape(key) + "=" + query_escape(value));
-  }
-  std::sort(words.begin(), words.end());
-  std::string text;
-  for (const std::string& word : words) text += (text.empty() ? "" : ",") + word;
-  return text + " ";
 }
 
 LogSelector::LogSelector(LogQuery query) : query_(std::move(query)) {}
@@ -142,10 +103,7 @@ void LogSelector::take(std::string_view line, std::string& out) {
   if (query_.framed) append_frame(out, stream, {});
   const std::size_t payload_at = out.size();
   // The rest of a line that was begun before takes no prefix: it would stand in its middle.
-  if (!inside_[stream]) {
-    if (query_.timestamps) out += rfc3339_nano_fixed(record->at) + " ";
-    out += query_.details;
-  }
+  if (!inside_[stream] && query_.timestamps) out += rfc3339_nano_fixed(record->at) + " ";
   out += record->text;
   if (!record->partial) out += '\n';
   inside_[stream] = record->partial;

@@ -29,9 +29,6 @@ struct LogRecord {
 // LINE without its newline. None for a line that was torn or is foreign.
 std::optional<LogRecord> parse_log_line(std::string_view line);
 
-// Appends the record as a stored line with its newline. REQUIRES: no newline in the text.
-void append_log_line(std::string& out, const LogRecord& record);
-
 // Docker's frame head: stream, three zeros, length big-endian. `stream` 3 is an error text.
 void append_frame(std::string& out, std::uint8_t stream, std::string_view payload);
 
@@ -40,12 +37,8 @@ struct LogQuery {
   bool want_stderr = true;
   std::optional<WallTime> since, until;  // inclusive
   bool timestamps = false;
-  std::string details;  // "k=v,k2=v2 " to stand before each line; see log_details()
-  bool framed = true;   // false: raw bytes, for a container with a tty
+  bool framed = true;  // false: raw bytes, for a container with a tty
 };
-
-// "k=v,k2=v2 " for details=1: sorted, query-escaped; empty for none.
-std::string log_details(const std::vector<std::pair<std::string, std::string>>& attributes);
 
 // Turns stored bytes, oldest first, into what the client is sent.
 class LogSelector {

@@ -191,19 +191,19 @@ PsRow row_of(const json& entry, const PsStyle& style) {
   return row;
 }
 
-tl::unexpected<Error> no_list(const char* what) {
-  return fail(Errc::invalid, std::string("cannot read the list of ") + what +
-                                 ": the answer is not a JSON array of them");
+tl::unexpected<Error> no_list() {
+  return fail(Errc::invalid,
+              "cannot read the list of containers: the answer is not a JSON array of them");
 }
 
 }  // namespace
 
 Result<std::vector<PsRow>> ps_rows(std::string_view list_json, const PsStyle& style) {
   const json list = json::parse(list_json, nullptr, /*allow_exceptions=*/false);
-  if (!list.is_array()) return no_list("containers");
+  if (!list.is_array()) return no_list();
   std::vector<PsRow> rows;
   for (const json& entry : list) {
-    if (!entry.is_object()) return no_list("containers");
+    if (!entry.is_object()) return no_list();
     rows.push_back(row_of(entry, style));
   }
   return rows;
@@ -225,12 +225,6 @@ std::string ps_row_json(const PsRow& row) {
                                           {"Size", row.size},
                                           {"State", row.state},
                                           {"Status", row.status}});
-}
-
-Result<std::string> ports_text(std::string_view ports_json) {
-  const json list = json::parse(ports_json, nullptr, /*allow_exceptions=*/false);
-  if (!list.is_array()) return no_list("ports");
-  return ports_text_of(list);
 }
 
 }  // namespace keepwell

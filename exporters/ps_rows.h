@@ -39,8 +39,4 @@ Result<std::vector<PsRow>> ps_rows(std::string_view list_json, const PsStyle& st
 // One line without a newline.
 std::string ps_row_json(const PsRow& row);
 
-// "0.0.0.0:8080->80/tcp, 90-92/udp" from the Ports array of an entry, runs of ports joined.
-// Errc::invalid if PORTS_JSON is no array.
-Result<std::string> ports_text(std::string_view ports_json);
-
 }  // namespace keepwell

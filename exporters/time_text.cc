@@ -159,27 +159,6 @@ tl::unexpected<Error> bad_time(std::string_view text, const char* right) {
 
 constexpr const char* kRfcExample = "use RFC 3339, for example 2026-11-24T20:00:00Z";
 
-std::string scaled(double size, double base, const std::array<const char*, 7>& units,
-                   int significant) {
-  std::size_t unit = 0;
-  std::array<char, 40> text;
-  while (true) {
-    while (size >= base && unit + 1 < units.size()) {
-      size /= base;
-      ++unit;
-    }
-    std::snprintf(text.data(), text.size(), "%.*g", significant, size);
-    // 999.9 would print as 1e+03: it is the next unit's 1.
-    if (std::string_view(text.data()).find('e') == std::string_view::npos) break;
-    if (unit + 1 == units.size()) {
-      std::snprintf(text.data(), text.size(), "%.0f", size);
-      break;
-    }
-    size = base;
-  }
-  return std::string(text.data()) + units[unit];
-}
-
 }  // namespace
 
 std::int64_t unix_nanos(WallTime at) { return at.time_since_epoch().count(); }
@@ -263,12 +242,21 @@ std::string human_duration(Duration duration) {
 }
 
 std::string human_size(std::uint64_t bytes) {
-  return scaled(static_cast<double>(bytes), 1000, {"B", "kB", "MB", "GB", "TB", "PB", "EB"}, 3);
-}
-
-std::string human_size_binary(std::uint64_t bytes) {
-  return scaled(static_cast<double>(bytes), 1024, {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"},
-                4);
+  constexpr std::array<const char*, 7> kUnits{"B", "kB", "MB", "GB", "TB", "PB", "EB"};
+  auto size = static_cast<double>(bytes);
+  std::size_t unit = 0;
+  std::array<char, 40> text;
+  while (true) {
+    while (size >= 1000 && unit + 1 < kUnits.size()) {
+      size /= 1000;
+      ++unit;
+    }
+    std::snprintf(text.data(), text.size(), "%.3g", size);
+    // 999.9 would print as 1e+03: it is the next unit's 1.
+    if (std::string_view(text.data()).find('e') == std::string_view::npos) break;
+    size = 1000;
+  }
+  return std::string(text.data()) + kUnits[unit];
 }
 
 }  // namespace keepwell

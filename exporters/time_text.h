@@ -38,7 +38,5 @@ std::int64_t unix_nanos(WallTime at);
 std::string human_duration(Duration duration);
 // go-units HumanSizeWithPrecision(3), base 1000: "0B", "1.2kB", "34.5MB".
 std::string human_size(std::uint64_t bytes);
-// go-units BytesSize, base 1024: "1.5MiB".
-std::string human_size_binary(std::uint64_t bytes);
 
 }  // namespace keepwell

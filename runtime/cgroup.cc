@@ -199,15 +199,6 @@ Status create_container_cgroup(const CgroupRoot& root, std::string_view id,
   return apply_limits(root, path, limits);
 }
 
-Status update_container_limits(const CgroupRoot& root, std::string_view id,
-                               const CgroupLimits& limits) {
-  if (Status outer = apply_limits(root, container_path(root, id), limits); !outer) return outer;
-  std::string payload = payload_path(root, id);
-  std::string probe_dir = whole_dir(root, payload);
-  if (::access(probe_dir.c_str(), F_OK) != 0) return {};
-  return apply_limits(root, payload, limits);
-}
-
 Result<std::vector<UniqueFd>> open_create_cgroups(const CgroupRoot& root, std::string_view id) {
   std::vector<UniqueFd> fds;
   if (root.layout.kind != CgroupKind::hybrid) return fds;
@@ -241,21 +232,6 @@ Status kill_container_cgroup(const CgroupRoot& root, std::string_view id) {
   }
   kill_walk(directory);
   return {};
-}
-
-Result<bool> container_populated(const CgroupRoot& root, std::string_view id) {
-  std::string directory = whole_dir(root, container_path(root, id));
-  if (!has_unified(root)) {
-    std::vector<int> pids;
-    collect_pids(directory, pids);
-    return !pids.empty();
-  }
-  Result<std::string> events = read_small_file(directory + "/cgroup.events");
-  if (!events) {
-    if (events.error().code == Errc::not_found) return false;
-    return fail(events.error());
-  }
-  return keyed_value(*events, "populated").value_or(0) == 1;
 }
 
 Status freeze_container(const CgroupRoot& root, std::string_view id, bool frozen) {

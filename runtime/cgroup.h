@@ -94,10 +94,6 @@ std::string payload_path(const CgroupRoot& root, std::string_view id);
 Status create_container_cgroup(const CgroupRoot& root, std::string_view id,
                                const CgroupLimits& limits);
 
-// New limits for a running container (both <id>/ and payload/ where that exists).
-Status update_container_limits(const CgroupRoot& root, std::string_view id,
-                               const CgroupLimits& limits);
-
 // Files (see CgroupLeaf::join_fds) that the process `runc create` must be put into by its plan, so
 // that the container's init inherits them: on hybrid hosts the unified payload leaf; elsewhere
 // none.
@@ -179,9 +175,6 @@ class CgroupLeaf {
 
 // SIGKILL for everything below <root>/<id>, probes and sessions too.
 Status kill_container_cgroup(const CgroupRoot& root, std::string_view id);
-
-// Live processes anywhere below <root>/<id>. false where the cgroup does not exist.
-Result<bool> container_populated(const CgroupRoot& root, std::string_view id);
 
 // Freezes or thaws payload/ only. The state is reached a little later: see frozen().
 Status freeze_container(const CgroupRoot& root, std::string_view id, bool frozen);

@@ -21,7 +21,7 @@
 #include "runtime/engine_context.h"
 #include "runtime/enter_process.h"
 #include "runtime/exec_leaves.h"
-#include "runtime/hook_run.h"
+#include "runtime/lifecycle_hooks.h"
 #include "runtime/oci_start.h"
 #include "runtime/oom_watch.h"
 #include "runtime/timer.h"
@@ -155,7 +155,7 @@ class Container {
   std::unique_ptr<OciStart> oci_start_;
   std::unique_ptr<EnterProcess> starting_process_;
   Run run_;
-  std::unique_ptr<HookRun> hooks_;
+  std::unique_ptr<LifecycleHooks> hooks_;
   std::optional<ExitRecord> early_exit_;  // came before the start was told
   bool kill_wanted_ = false;
   bool frozen_ = false;

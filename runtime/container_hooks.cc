@@ -11,10 +11,10 @@ int Container::stop_signal() const {
 }
 
 void Container::run_post_start() {
-  hooks_ = std::make_unique<HookRun>(*context_, *this, order_.spec->post_start);
+  hooks_ = std::make_unique<LifecycleHooks>(*context_, *this, order_.spec->post_start);
   hooks_->begin([this](Status done) {
     // It is in the middle of calling us.
-    context_->later([old = std::shared_ptr<HookRun>(std::move(hooks_))] {});
+    context_->later([old = std::shared_ptr<LifecycleHooks>(std::move(hooks_))] {});
     if (done || phase_ != Phase::running) return;
     context_->warn(done.error().text + "; it is stopped");
     (void)send_signal(stop_signal());
@@ -27,9 +27,9 @@ Status Container::signal(int number) {
                !order_.spec->pre_stop.empty() && run_.base;
   if (!first) return send_signal(number);
   stopping_ = true;
-  hooks_ = std::make_unique<HookRun>(*context_, *this, order_.spec->pre_stop);
+  hooks_ = std::make_unique<LifecycleHooks>(*context_, *this, order_.spec->pre_stop);
   hooks_->begin([this, number](Status done) {
-    context_->later([old = std::shared_ptr<HookRun>(std::move(hooks_))] {});
+    context_->later([old = std::shared_ptr<LifecycleHooks>(std::move(hooks_))] {});
     if (phase_ != Phase::running) return;
     if (!done) context_->warn(done.error().text + "; it is stopped nevertheless");
     if (Status sent = send_signal(number); !sent) context_->warn(sent.error().text);

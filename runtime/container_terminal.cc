@@ -7,7 +7,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstring>
+
+#include "runtime/passed_fd.h"
 
 namespace keepwell {
 
@@ -110,22 +111,10 @@ Result<UniqueFd> ConsoleSocket::take() {
 }
 
 UniqueFd receive_descriptor(int socket) {
-  char data[4096];  // runc sends the terminal's name along
-  iovec part{data, sizeof data};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  if (recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) <= 0) return {};
-  for (cmsghdr* one = CMSG_FIRSTHDR(&message); one != nullptr; one = CMSG_NXTHDR(&message, one)) {
-    if (one->cmsg_level != SOL_SOCKET || one->cmsg_type != SCM_RIGHTS) continue;
-    int fd = -1;
-    std::memcpy(&fd, CMSG_DATA(one), sizeof fd);
-    return UniqueFd(fd);
-  }
-  return {};
+  char name[4096];  // of the terminal: runc sends it along
+  UniqueFd fd;
+  (void)receive_with_fd(socket, name, sizeof name, fd, MSG_DONTWAIT);
+  return fd;
 }
 
 }  // namespace keepwell

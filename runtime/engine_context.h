@@ -1,8 +1,8 @@
 // What all containers of one LinuxEngine share: the loop, the keeper, the host's cgroups, the OCI
 // runtime once one was found, and where things lie on disk. Private to the engine's own files.
 //
-//   <run_dir>/<id>/                bundle: config.json, etc/, rootfs/ (mount point), stdout and
-//   stderr (FIFOs) <run_dir>/runtime/             state of the OCI runtime (--root)
+//   <run_dir>/<id>/                bundle: config.json, etc/, rootfs/ (mount point), two FIFOs
+//   <run_dir>/runtime/             state of the OCI runtime (--root)
 //   <data_dir>/containers/<id>/    upper/ and work/ (or copy/), log/
 #pragma once
 
@@ -32,7 +32,8 @@ class EngineContext {
  public:
   EngineContext(Loop& loop_in, KeeperClient& keeper_in, LinuxEngineOptions options_in);
 
-  // Finds the host's cgroups and makes the directories.
+  // Makes the directories, takes over what the keeper holds, finds the cgroups (none is no
+  // failure).
   Status open();
 
   void emit(EngineEvent event) { options.on_event(std::move(event)); }
@@ -40,7 +41,7 @@ class EngineContext {
     if (options.on_warning) options.on_warning(text);
   }
 
-  // Calls FN in the next turn of the loop.
+  // Calls FN in the next turn of the loop; not at all if this is destroyed before.
   void later(std::function<void()> fn);
 
   // Calls FN, later, when the search for an OCI runtime is over: `runtime` is then set, or
@@ -80,10 +81,10 @@ class EngineContext {
   std::optional<OciRuntime> runtime;
   std::string runtime_problem;
   std::vector<RuntimeFinding> findings;
-  UniqueFd null;
+  UniqueFd null;  // /dev/null
   std::set<std::string> host_capabilities;
   int own_oom_score_adj = 0;
-  std::uint64_t nofile_hard = 0;
+  std::uint64_t nofile_hard = 0;  // our own RLIMIT_NOFILE: more cannot be given
   bool limit_swap = false;
   bool root = false;
 

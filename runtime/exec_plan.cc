@@ -309,22 +309,4 @@ Result<ExecPlan> build_exec_plan(const ExecPlanBase& base, const ExecRequest& re
   return plan;
 }
 
-Result<std::uint64_t> differing_namespaces(int pid) {
-  static constexpr std::pair<const char*, std::uint64_t> kKinds[] = {
-      {"mnt", CLONE_NEWNS},    {"pid", CLONE_NEWPID},      {"net", CLONE_NEWNET},
-      {"ipc", CLONE_NEWIPC},   {"uts", CLONE_NEWUTS},      {"user", CLONE_NEWUSER},
-      {"time", CLONE_NEWTIME}, {"cgroup", CLONE_NEWCGROUP}};
-  std::uint64_t different = 0;
-  for (const auto& [name, flag] : kKinds) {
-    struct stat ours {
-    }, theirs{};
-    std::string self = std::string("/proc/self/ns/") + name;
-    std::string target = "/proc/" + std::to_string(pid) + "/ns/" + name;
-    if (::stat(self.c_str(), &ours) != 0) continue;  // this kernel has no such kind
-    if (::stat(target.c_str(), &theirs) != 0) return fail_errno("cannot look at " + target);
-    if (ours.st_ino != theirs.st_ino || ours.st_dev != theirs.st_dev) different |= flag;
-  }
-  return different;
-}
-
 }  // namespace keepwell

@@ -153,10 +153,6 @@ Result<ExecPlan> build_exec_plan(const ExecPlanBase& base, const ExecRequest& re
 Result<std::vector<std::string>> merge_env(const std::vector<std::string>& base,
                                            const std::vector<std::string>& extra);
 
-// The CLONE_NEW* in which PID is not where we are, by the links in /proc. For checking a base
-// against the container that runs.
-Result<std::uint64_t> differing_namespaces(int pid);
-
 // ---- what came of it
 
 struct EnterFailure {

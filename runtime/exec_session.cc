@@ -16,9 +16,6 @@ namespace keepwell {
 
 namespace {
 
-constexpr const char* kFailurePrefix =
-    "OCI runtime exec failed: exec failed: unable to start container process: ";
-
 struct Pipe {
   UniqueFd read_end, write_end;
 };
@@ -121,7 +118,7 @@ Result<std::unique_ptr<ExecSession>> ExecSession::start(EngineContext& context,
                           {.on_running = [self] { self->started(); },
                            .on_failed =
                                [self](const EnterReport& report) {
-                                 self->failed(report.exit_code, kFailurePrefix + report.text);
+                                 self->failed(report.exit_code, kExecFailedPrefix + report.text);
                                },
                            .on_exited =
                                [self, detached, keeper](const ExitRecord& record) {

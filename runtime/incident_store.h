@@ -27,7 +27,8 @@ class IncidentStore {
 
   void configure(const IncidentsSpec& spec) { spec_ = spec; }
 
-  // Makes the directory of incident ID; one that there is already is gone on with.
+  // Makes the directory of incident ID; one that there is already is gone on with. After a failure
+  // write() fails too.
   Status begin(const std::string& id, WallTime at);
   // No more will be written of it.
   void end(const std::string& id);
@@ -39,7 +40,7 @@ class IncidentStore {
   // The oldest go until the limits are kept.
   void prune();
 
-  // Newest first.
+  // Newest first; of a directory that cannot be read: none.
   std::vector<StoredIncident> list() const;
 
   // The only incident whose id begins with PREFIX: all its files, by name. Errc::not_found, or

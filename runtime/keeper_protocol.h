@@ -35,8 +35,7 @@ inline constexpr std::uint16_t kVersion = 1;
 
 // Descriptors that the keeper gives to the programs it starts.
 inline constexpr int kControlFd = 3;  // agent and logger: their end of the SOCK_SEQPACKET pair
-inline constexpr int kListenFd =
-    4;  // agent: the API's listening socket (absent if keeper got none)
+inline constexpr int kListenFd = 4;   // agent: the API's listening socket, if keeper got one
 
 inline constexpr std::uint32_t kMessageBytesMax = 32 * 1024;
 inline constexpr std::uint32_t kFdsMax =

@@ -14,7 +14,7 @@
 #include "runtime/container_files.h"
 #include "runtime/engine_context.h"
 #include "runtime/exec_session.h"
-#include "runtime/hook_runner.h"
+#include "runtime/host_hooks.h"
 #include "runtime/log_counters.h"
 #include "runtime/network/interface_counters.h"
 #include "runtime/oci/rootfs.h"
@@ -54,7 +54,7 @@ std::string id_of_key(const std::string& key) {
 LinuxEngine::LinuxEngine(std::unique_ptr<EngineContext> context)
     : context_(std::move(context)),
       settle_timer_(context_->loop),
-      hooks_(std::make_unique<HookRunner>(*context_)) {}
+      hooks_(std::make_unique<HostHooks>(*context_)) {}
 
 LinuxEngine::~LinuxEngine() = default;
 

@@ -29,7 +29,7 @@ class Container;
 class ContainerFiles;
 class EngineContext;
 class ExecSession;
-class HookRunner;
+class HostHooks;
 class KeeperClient;
 class Loop;
 class ProbeConnection;
@@ -141,7 +141,7 @@ class LinuxEngine final : public Engine {
   std::map<std::string, std::unique_ptr<Container>> containers_;
   std::map<ProbeId, std::unique_ptr<ProbeProcess>> probes_;
   std::map<ProbeId, std::unique_ptr<ProbeConnection>> connections_;
-  std::unique_ptr<HookRunner> hooks_;
+  std::unique_ptr<HostHooks> hooks_;
 };
 
 }  // namespace keepwell

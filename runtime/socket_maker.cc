@@ -11,6 +11,7 @@
 #include "runtime/enter_process.h"
 #include "runtime/host_command.h"
 #include "runtime/launch.h"
+#include "runtime/passed_fd.h"
 
 namespace keepwell {
 namespace {
@@ -25,29 +26,7 @@ struct Answer {
   bool entered = true;  // false: the network could not be entered
 };
 
-// One message with at most one descriptor. Returns what recvmsg and sendmsg do.
-template <class Body>
-ssize_t receive_one(int socket, Body& body, UniqueFd& fd) {
-  iovec part{&body, sizeof body};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  ssize_t n = 0;
-  do {
-    n = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
-  } while (n < 0 && errno == EINTR);
-  const cmsghdr* header = n > 0 ? CMSG_FIRSTHDR(&message) : nullptr;
-  if (header != nullptr && header->cmsg_type == SCM_RIGHTS) {
-    int number = -1;
-    std::memcpy(&number, CMSG_DATA(header), sizeof number);
-    fd.reset(number);
-  }
-  return n;
-}
-
+// One message with at most one descriptor (-1: none).
 template <class Body>
 bool send_one(int socket, Body body, int fd) {
   iovec part{&body, sizeof body};
@@ -113,7 +92,7 @@ Result<UniqueFd> SocketMaker::make(int pidfd, int domain, int type, int protocol
   }
   answer = {};
   if (!send_one(socket_.get(), Question{domain, type | SOCK_CLOEXEC, protocol}, pidfd) ||
-      receive_one(socket_.get(), answer, made) != static_cast<ssize_t>(sizeof answer)) {
+      receive_with_fd(socket_.get(), &answer, sizeof answer, made, 0) != ssize_t{sizeof answer}) {
     return fail(Errc::unavailable,
                 "cannot make a socket in the container's network: keepwell socket-maker does not "
                 "answer");
@@ -134,7 +113,8 @@ int serve_sockets() {
   for (;;) {
     Question question;
     UniqueFd pidfd;
-    if (receive_one(STDIN_FILENO, question, pidfd) != static_cast<ssize_t>(sizeof question))
+    if (receive_with_fd(STDIN_FILENO, &question, sizeof question, pidfd, 0) !=
+        ssize_t{sizeof question})
       return 0;
     Answer answer;
     UniqueFd made;

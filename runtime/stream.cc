@@ -18,6 +18,8 @@ constexpr std::size_t kReadBytes = 64 * 1024;  // a pipe's capacity: one read em
 constexpr int kPipeBytes = 1 << 20;            // of a pipe that was found full
 constexpr int kReadsPerTurn = 4;  // then other descriptors get their turn, however fast this one is
 
+constexpr std::size_t kHighWater = 64 * 1024;  // of what is queued
+
 }  // namespace
 
 Result<std::unique_ptr<Stream>> Stream::open(Loop& loop, UniqueFd fd, Handlers handlers) {
@@ -97,7 +99,7 @@ void Stream::widen_pipe() {
 }
 
 bool Stream::write(std::string_view data) {
-  if (!fd_ || broken_ || shutdown_ != Shutdown::none || data.empty()) return queued_ < high_water_;
+  if (!fd_ || broken_ || shutdown_ != Shutdown::none || data.empty()) return queued_ < kHighWater;
   if (queued_ == 0) {
     data.remove_prefix(transmit(data));
     if (!data.empty() && small_pipe_) {
@@ -111,7 +113,7 @@ bool Stream::write(std::string_view data) {
   queue_.emplace_back(data);
   queued_ += data.size();
   if (was_empty) update_interest();
-  return queued_ < high_water_;
+  return queued_ < kHighWater;
 }
 
 // Hands over as much of DATA as the descriptor takes now, and returns how much that was. Calls no

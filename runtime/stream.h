@@ -47,9 +47,9 @@ class Stream {
   void resume_reading();
   void pause_reading();
 
-  // Sends DATA after what is queued. Returns true while less than the high-water mark is queued
-  // (64 KiB unless set), false when the caller should wait for on_drained; the data is taken in
-  // both cases. After shutdown_write() or a broken stream it is dropped.
+  // Sends DATA after what is queued. Returns true while less than 64 KiB are queued, false when the
+  // caller should wait for on_drained; the data is taken in both cases. After shutdown_write() or a
+  // broken stream it is dropped.
   bool write(std::string_view data);
 
   // Sends end-of-file once the queue is empty: SHUT_WR on a socket; on anything else the descriptor
@@ -62,7 +62,6 @@ class Stream {
   // Gives the descriptor up, dropping what is queued; the stream is closed after it.
   UniqueFd release();
 
-  void set_high_water(std::size_t bytes) { high_water_ = bytes; }
   std::size_t queued() const { return queued_; }
   bool closed() const { return !fd_; }
   bool ended() const { return ended_; }  // on_end was called or is being called
@@ -98,7 +97,6 @@ class Stream {
   std::deque<std::string> queue_;
   std::size_t head_sent_ = 0;  // bytes of queue_.front() that are gone
   std::size_t queued_ = 0;
-  std::size_t high_water_ = 64 * 1024;
   std::shared_ptr<bool> alive_;  // false once destroyed: how a loop over callbacks notices
 };
 

@@ -10,7 +10,8 @@ namespace keepwell {
 
 inline constexpr const char* kDetachKeysDefault = "ctrl-p,ctrl-q";
 
-// "ctrl-p,ctrl-q", "a,ctrl-\\,DEL" -> the bytes that a terminal sends for them. Empty: the default.
+// "ctrl-p,ctrl-q", "a,ctrl-\\,DEL" -> the bytes that a terminal sends for them (as
+// ToBytes of moby/term). Empty: the default. Errc::invalid, in Docker's words, for other names.
 Result<std::string> parse_detach_keys(std::string_view keys);
 
 // Finds the sequence in what a user types, and keeps it away from the program.

@@ -1,5 +1,7 @@
 #include "agent/api/json_body.h"
 
+#include <algorithm>
+
 #include "agent/http/head_filter.h"
 
 namespace keepwell {
@@ -7,28 +9,14 @@ namespace {
 
 using nlohmann::json;
 
-// Checked before parsing: the parser itself recurses as deep as it is told to.
-bool too_deep(std::string_view text) {
-  int depth = 0;
-  bool in_string = false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '{' || c == '[') {
-      if (++depth > kJsonDepthMax) return true;
-    } else if (c == '}' || c == ']') {
-      --depth;
-    }
-  }
-  return false;
-}
+struct Brackets {
+  int depth = 0;                             // at the deepest
+  std::size_t end = std::string_view::npos;  // of the first value, behind it; npos: it has none
+};
 
-// Where the first JSON value of TEXT ends, by its brackets alone; npos: it does not.
-std::size_t end_of_object(std::string_view text) {
+// What the brackets of TEXT alone say of it.
+Brackets scan_brackets(std::string_view text) {
+  Brackets found;
   int depth = 0;
   bool in_string = false;
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -39,12 +27,12 @@ std::size_t end_of_object(std::string_view text) {
     } else if (c == '"') {
       in_string = true;
     } else if (c == '{' || c == '[') {
-      ++depth;
+      found.depth = std::max(found.depth, ++depth);
     } else if ((c == '}' || c == ']') && --depth == 0) {
-      return i + 1;
+      found.end = std::min(found.end, i + 1);
     }
   }
-  return std::string_view::npos;
+  return found;
 }
 
 // The value of KEY; nullptr where it is missing or null.
@@ -73,12 +61,14 @@ Status check_no_nul(const char* key, const std::string& text) {
 }  // namespace
 
 Result<json> parse_json_object(std::string_view text) {
-  if (too_deep(text)) return fail(Errc::invalid, "invalid JSON: nested too deeply");
+  // Checked before parsing: the parser itself recurses as deep as it is told to.
+  const Brackets brackets = scan_brackets(text);
+  if (brackets.depth > kJsonDepthMax) return fail(Errc::invalid, "invalid JSON: nested too deeply");
   json parsed = json::parse(text, nullptr, false);
   if (parsed.is_null()) return json::object();
   if (parsed.is_object()) return parsed;
-  const std::size_t end = end_of_object(text);
-  if (parsed.is_discarded() && end != std::string_view::npos && json::accept(text.substr(0, end)))
+  if (parsed.is_discarded() && brackets.end != std::string_view::npos &&
+      json::accept(text.substr(0, brackets.end)))
     return fail(Errc::invalid, "unexpected content after JSON");
   if (text.find_first_not_of(" \t\r\n") == std::string_view::npos)
     return fail(Errc::invalid, "invalid JSON: got EOF while reading request body");

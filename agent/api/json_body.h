@@ -1,4 +1,5 @@
-// JSON that a client sent: checked before anything of it is used. Errors are in Docker's words.
+// JSON that a client sent: checked before anything of it is used. All errors are Errc::invalid, in
+// Docker's words.
 #pragma once
 
 #include <nlohmann/json.hpp>

@@ -4,7 +4,7 @@
 #include "agent/cli/files.h"
 #include "agent/cli/guard_commands.h"
 #include "agent/journal.h"
-#include "agent/simulation/history.h"
+#include "agent/simulation/recorded_world.h"
 #include "agent/simulation/script.h"
 #include "agent/simulation/timeline.h"
 #include "config/duration.h"

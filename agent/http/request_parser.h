@@ -37,7 +37,7 @@ class RequestParser {
   // REQUIRES: the head is complete.
   const HttpRequest& request() const { return request_; }
 
-  // The body's bytes since the last call, with the chunks' framing removed.
+  // The body's bytes since the last call, with the chunks' framing removed; empty: none came.
   std::string take_body();
 
   // What came behind the request. REQUIRES: state done.
@@ -53,8 +53,8 @@ class RequestParser {
   // Whether anything of a request has come.
   bool started() const { return state_ != State::head || !buffer_.empty(); }
 
-  int failure_status() const { return failure_status_; }
-  const std::string& failure_text() const { return failure_text_; }
+  int failure_status() const { return failure_status_; }  // HTTP's. REQUIRES: state failed
+  const std::string& failure_text() const { return failure_text_; }  // of the answer; likewise
 
  private:
   class Reader;

@@ -1,45 +1,20 @@
-// A recorded history as the world of a simulation: what the journal of a production says became of
-// each start, probe and stop is what becomes of it again, at the same times. With the file that was
-// in force then, the Supervisor decides the same; with another one, one sees what it would have
-// decided. Where the new course asks what the old one never did (a probe in between), the last
-// answer holds.
+// What the journal of a production says became of each start, probe and stop, and what came from
+// outside: in the shape in which a replay (recorded_world.h) asks for it. The replay marks in it
+// what it has played.
 #pragma once
 
 #include <deque>
 #include <map>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "agent/simulation/simulation.h"
+#include "agent/supervisor_io.h"
 #include "exporters/event.h"
 
 namespace keepwell {
 
-class RecordedWorld {
- public:
-  // RECORDS in the journal's order.
-  explicit RecordedWorld(const std::vector<Event>& records);
-
-  VirtualEngine::World world();
-  Simulation::CaptureTime capture_time();
-  Supervisor::Replay replay();
-
-  // The name of the configuration that was in force at the beginning; empty: no record says.
-  const std::string& first_config() const { return first_config_; }
-
-  // Plans what came from outside: exits that nobody asked for, commands, ends and starts of
-  // keepwell itself, and other configurations, which CONFIG finds by their names. Where CONFIG is
-  // empty, or finds none, the one at the beginning stays in force. REQUIRES: SIMULATION has not run
-  // yet.
-  using FindConfig = std::function<std::shared_ptr<const ProjectSpec>(const std::string& name)>;
-  void plan(Simulation& simulation, const FindConfig& config);
-
-  WallTime begin() const { return begin_; }
-  WallTime end() const { return end_; }
-
- private:
-  struct Result {
+struct History {
+  struct Result {  // of a probe
     WallTime started{};
     Duration took{0};
     std::string outcome;  // pass, fail, timeout
@@ -69,7 +44,6 @@ class RecordedWorld {
     std::vector<Change> changes;  // by time
     std::deque<double> jitter;    // drawn, in order
     std::vector<WallTime> releases;
-    WallTime started{};  // of reading: its last run
   };
   struct Order {
     enum class What { command, configure, agent, shutdown };
@@ -79,38 +53,24 @@ class RecordedWorld {
     std::string name;  // of a container; configure and agent: of the configuration
     Command command{};
   };
-  void read(const Event& event);
-  void read_result(const Event& event);
-  void put_back_passes(const Container& container, Check& check, const Result& result,
-                       const Event& event);
-  void read_fact(const Event& event);
-  void read_command(const Event& event);
-  void read_configure(const Event& event);
-  void do_order(const Order& order, const FindConfig& config);
-  void plan_probes(ContainerStatus& status);
-  // The change of KIND of NAME that answers an order given at AT: the first one that was not played
-  // yet, from shortly before up to SPAN later.
-  Change* find(const std::string& name, Change::Kind kind, WallTime at, Duration span);
-  VirtualEngine::ProbeFate probe(const VirtualEngine::Probe& probe,
-                                 const VirtualEngine::Host& host);
-  Instant when(const std::vector<WallTime>& times, Instant at) const;
-  bool is_cut_off(const std::string& name, WallTime at, Duration span) const;
-  const Result* match(const VirtualEngine::Host& host, Check& check, const CheckSpec& spec);
-  std::string id_of(const std::string& name) const;
-  WallTime wall_now() const { return simulation_ == nullptr ? begin_ : simulation_->now().wall; }
 
-  std::map<std::string, Container> containers_;  // by name
-  std::vector<Order> orders_;
-  std::vector<WallTime> budget_looks_;  // when the host's budget granted or refused something
-  WallTime last_at_{};                  // of reading: the record before
-  WallTime agent_began_{};
-  std::string first_config_;
-  bool configured_ = false;
-  std::int64_t passes_ = 0;  // that were put back
-  WallTime begin_{};
-  WallTime end_{};
-  Simulation* simulation_ = nullptr;
-  bool as_it_was_ = false;  // under the recorded configurations
+  // The change of KIND of the container NAME that answers an order given at AT: the first one that
+  // was not played yet, from shortly before up to SPAN later; nullptr: there is none. It is the
+  // history's.
+  Change* find(const std::string& name, Change::Kind kind, WallTime at, Duration span);
+  // Whether the container NAME, or the agent, ended within SPAN from AT on.
+  bool is_cut_off(const std::string& name, WallTime at, Duration span) const;
+
+  std::map<std::string, Container> containers;  // by name
+  std::vector<Order> orders;
+  std::vector<WallTime> budget_looks;  // when the host's budget granted or refused something
+  std::string first_config;            // in force at the beginning; empty: no record says
+  WallTime begin{};
+  WallTime end{};
 };
+
+// RECORDS in the journal's order. What they cannot mean is passed over or bounded, so that any
+// journal gives a history: times from before the clock was set, numbers that nothing can take.
+History read_history(const std::vector<Event>& records);
 
 }  // namespace keepwell

@@ -147,7 +147,6 @@ const ScriptedWorld::Check& ScriptedWorld::check_of(const std::string& service,
 
 VirtualEngine::World ScriptedWorld::world() {
   Virtual::World world;
-  world.news = [](bool) { return Duration{0}; };
   world.start = [this](const Virtual::Host& host) {
     Virtual::Start start;
     start.after = milliseconds(100);
@@ -155,14 +154,12 @@ VirtualEngine::World ScriptedWorld::world() {
     if (start.failed_with != 0) start.text = "as the script says";
     return start;
   };
-  world.life = [](const Virtual::Host&) { return Virtual::Life{}; };
   world.stop = [this](const Virtual::Host& host) -> std::optional<Virtual::End> {
     const Service& service = services_[host.spec->name];
     if (service.ignores_stop) return std::nullopt;
     return Virtual::End{.after = service.stop_takes, .code = 143, .signal = 15};
   };
   world.kill = [](const Virtual::Host&) { return milliseconds(10); };
-  world.freeze = [](const Virtual::Host&) { return Virtual::Start{.after = milliseconds(10)}; };
   world.probe = [this](const Virtual::Probe& probe, const Virtual::Host& host, Instant) {
     Virtual::ProbeFate fate;
     const Check& check = check_of(host.spec->name, probe.check->name);

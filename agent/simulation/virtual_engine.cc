@@ -8,6 +8,9 @@ namespace {
 
 using std::chrono::milliseconds;
 
+// After a hook's timeout: until then its end has been told.
+constexpr Duration kHookEndMax = std::chrono::seconds(5);
+
 std::string text_of(const ContainerRef& container) {
   return container.id.substr(0, 6) + " run " + std::to_string(container.run);
 }
@@ -19,7 +22,14 @@ ProbeEnded ended_as(ProbeId id, ProbeEnded::How how) {
   return end;
 }
 
-bool is_job(const VirtualEngine::Host& host) { return host.spec->name.starts_with("job"); }
+ContainerExited unwitnessed(const ContainerRef& container) {
+  return {.container = container, .known = false, .code = 255};
+}
+
+bool is_alive(const VirtualEngine::Host& host) {
+  return host.phase == VirtualEngine::Host::Phase::starting ||
+         host.phase == VirtualEngine::Host::Phase::running;
+}
 
 }  // namespace
 
@@ -32,32 +42,22 @@ void VirtualEngine::happen(Happening happening, Duration after) {
   happening.at = now_.mono + after;
   happening.number = ++last_number_;
   happening.epoch = epoch_;
+  if (const Host* of = host(happening.container.id)) happening.life = of->life;
   timeline_.push(std::move(happening));
 }
 
-void VirtualEngine::happen(Kind kind, const ContainerRef& container, const End& end) {
-  Happening happening;
-  happening.kind = kind;
-  happening.id = container.id;
-  happening.run = container.run;
-  happening.end = end;
-  happen(std::move(happening), end.after);
+void VirtualEngine::happen_to_probe(ProbeId id, EngineEvent event, Duration after) {
+  happen({.kind = Kind::of_probe, .probe = id, .event = {std::move(event)}}, after);
 }
 
-void VirtualEngine::report(EngineEvent event) {
-  Happening happening;
-  happening.kind = Kind::report;
-  happening.event.push_back(std::move(event));
-  happen(std::move(happening), world_.news(false));
+void VirtualEngine::report(EngineEvent event, Duration after) {
+  happen({.kind = Kind::report, .event = {std::move(event)}}, after);
 }
 
 // News of one container may be late, but never overtake each other.
 void VirtualEngine::report_of(Host& host, EngineEvent event) {
   host.last_report = std::max(host.last_report, now_.mono + world_.news(true));
-  Happening happening;
-  happening.kind = Kind::report;
-  happening.event.push_back(std::move(event));
-  happen(std::move(happening), host.last_report - now_.mono);
+  report(std::move(event), host.last_report - now_.mono);
 }
 
 std::optional<Instant> VirtualEngine::next() const {
@@ -90,11 +90,17 @@ std::optional<EngineEvent> VirtualEngine::deliver(EngineEvent event) {
     ended_probe_ = probe->second;
     probes_.erase(probe);
   }
+  if (const auto* entered = std::get_if<ProbeEntered>(&event)) {
+    const auto probe = probes_.find(entered->probe);
+    if (probe == probes_.end()) return std::nullopt;
+    probe->second.entered = now_.mono;
+  }
   if (const auto* started = std::get_if<ProbeStarted>(&event)) {
     const auto probe = probes_.find(started->probe);
     if (probe == probes_.end()) return std::nullopt;
     probe->second.started = now_.mono;
   }
+  if (const auto* hook = std::get_if<HookEnded>(&event)) hooks_.erase(hook->hook);
   return event;
 }
 
@@ -103,21 +109,18 @@ std::optional<EngineEvent> VirtualEngine::apply(Happening& happening) {
   if (happening.kind == Kind::report) {
     return for_this_agent ? deliver(std::move(happening.event.front())) : std::nullopt;
   }
-  if (happening.kind == Kind::probe_starts || happening.kind == Kind::probe_ends) {
-    if (!for_this_agent || !probes_.contains(happening.probe)) return std::nullopt;
-    if (happening.kind == Kind::probe_ends) {
-      report(std::move(happening.probe_end));
-    } else {
-      report(ProbeStarted{.probe = happening.probe, .at = {}, .at_wall = {}});
+  if (happening.kind == Kind::of_probe) {
+    if (for_this_agent && probes_.contains(happening.probe)) {
+      report(std::move(happening.event.front()), world_.news(false));
     }
     return std::nullopt;
   }
-  Host& host = hosts_[happening.id];
-  if (host.run != happening.run) return std::nullopt;
+  Host& host = hosts_[happening.container.id];
+  if (host.run != happening.container.run || host.life != happening.life) return std::nullopt;
   if (happening.kind == Kind::come_up) {
     come_up(host, happening);
   } else if (host.phase == Host::Phase::running && happening.kind == Kind::exit) {
-    if (!healed_ || !happening.of_itself || is_job(host)) end(host, happening.id, happening.end);
+    if (!happening.of_itself || world_.ends_after_all(host)) end(host, happening);
   } else if (happening.kind == Kind::freeze || happening.kind == Kind::thaw) {
     if (for_this_agent) freeze_or_thaw(host, happening);
   }
@@ -126,7 +129,7 @@ std::optional<EngineEvent> VirtualEngine::apply(Happening& happening) {
 
 // An order that had no effect yet when its agent died has none.
 void VirtualEngine::freeze_or_thaw(Host& host, const Happening& happening) {
-  const ContainerRef ref{happening.id, host.run};
+  const ContainerRef& ref = happening.container;
   std::string error = happening.start.text;
   if (host.phase != Host::Phase::running) error = "not running";
   if (error.empty()) {
@@ -140,39 +143,31 @@ void VirtualEngine::freeze_or_thaw(Host& host, const Happening& happening) {
   }
 }
 
-void VirtualEngine::heal() {
-  healed_ = true;
-  for (auto& [id, host] : hosts_) host.sick_from.reset();
-}
-
 // ---- containers
 
 void VirtualEngine::start(const StartOrder& order) {
   Host& host = hosts_[order.container.id];
-  if (host.phase == Host::Phase::starting || host.phase == Host::Phase::running) {
-    complain_("a second copy of " + text_of(order.container) + " was ordered");
-  }
-  if (order.container.run <= host.run)
+  if (is_alive(host)) complain_("a second copy of " + text_of(order.container) + " was ordered");
+  // (An agent whose newest record was lost cannot know of the run that it had ordered.)
+  if (order.container.run <= host.run && !host.record_lost)
     complain_("a run was used twice: " + text_of(order.container));
   const Instant last_report = host.last_report;
   host = Host{};
+  host.life = ++last_life_;
   host.last_report = last_report;
   host.phase = Host::Phase::starting;
   host.run = order.container.run;
   host.asked = true;
+  host.kept = true;
   host.name = order.name;
   host.spec = order.spec;
-  Happening up;
-  up.kind = Kind::come_up;
-  up.id = order.container.id;
-  up.run = host.run;
-  up.start = world_.start(host);
-  happen(up, up.start.after);
+  const Start start = world_.start(host);
+  happen({.kind = Kind::come_up, .container = order.container, .start = start}, start.after);
 }
 
 void VirtualEngine::come_up(Host& host, const Happening& happening) {
   if (host.phase != Host::Phase::starting) return;
-  const ContainerRef ref{happening.id, host.run};
+  const ContainerRef& ref = happening.container;
   if (happening.start.failed_with != 0) {
     host.phase = Host::Phase::none;
     if (host.asked) {
@@ -183,7 +178,9 @@ void VirtualEngine::come_up(Host& host, const Happening& happening) {
   host.phase = Host::Phase::running;
   host.pid = ++last_pid_;
   host.started = now_.mono;
-  plan_life(host, happening.id);
+  if (const auto end = world_.life(host)) {
+    happen({.kind = Kind::exit, .container = ref, .end = *end, .of_itself = true}, end->after);
+  }
   if (!host.asked) return;
   report_of(host, ContainerStarted{.container = ref,
                                    .pid = host.pid,
@@ -191,58 +188,53 @@ void VirtualEngine::come_up(Host& host, const Happening& happening) {
                                    .paused = host.adopted ? std::optional(false) : std::nullopt});
 }
 
-void VirtualEngine::plan_life(Host& host, const std::string& id) {
-  const Life life = world_.life(host);
-  if (life.end) {
-    Happening exit;
-    exit.kind = Kind::exit;
-    exit.id = id;
-    exit.run = host.run;
-    exit.end = *life.end;
-    exit.of_itself = true;
-    happen(exit, life.end->after);
-  }
-  if (life.sick_after) {
-    host.sick_from = now_.mono + *life.sick_after;
-    host.sick_hangs = life.sick_hangs;
-  }
-}
-
-void VirtualEngine::end(Host& host, const std::string& id, const End& end) {
+void VirtualEngine::end(Host& host, const Happening& happening) {
+  const ContainerRef& ref = happening.container;
   host.phase = Host::Phase::ended;
   host.frozen = false;
   host.held = true;
-  host.exit = ContainerExited{.container = {id, host.run},
+  host.exit = ContainerExited{.container = ref,
                               .known = true,
-                              .code = end.code,
-                              .signal = end.signal,
-                              .oom_killed = end.oom};
+                              .code = happening.end.code,
+                              .signal = happening.end.signal,
+                              .oom_killed = happening.end.oom};
   for (const auto& [probe_id, probe] : probes_) {
-    if (probe.container.id != id) continue;
+    if (probe.container.id != ref.id) continue;
     // It may have ended by itself a moment earlier, and the news of it may take its time.
     ProbeEnded gone = ended_as(probe_id, ProbeEnded::How::container_gone);
     const Duration after = world_.probe_dies(probe, host, gone);
-    end_probe_at(probe_id, after, std::move(gone));
+    happen_to_probe(probe_id, std::move(gone), after);
   }
-  if (host.asked) report_of(host, host.exit);
+  if (!host.asked) return;
+  if (happening.end.oom_told) report_of(host, ContainerOom{ref});
+  report_of(host, host.exit);
 }
 
 void VirtualEngine::end_now(const std::string& id, const End& end) {
-  const auto found = hosts_.find(id);
-  if (found == hosts_.end() || found->second.phase != Host::Phase::running) return;
-  happen(Kind::exit, {id, found->second.run}, end);
+  const Host* of = host(id);
+  if (of == nullptr || of->phase != Host::Phase::running) return;
+  happen({.kind = Kind::exit, .container = {id, of->run}, .end = end}, end.after);
 }
 
 void VirtualEngine::acknowledge(const ContainerRef& container) {
   const auto found = hosts_.find(container.id);
-  if (found != hosts_.end() && found->second.run == container.run) found->second.held = false;
+  if (found == hosts_.end()) return;
+  if (found->second.run == container.run) found->second.held = false;
+  found->second.record_lost = false;
 }
 
 void VirtualEngine::adopt(const AdoptOrder& order) {
   const ContainerRef& ref = order.start.container;
   Host& host = hosts_[ref.id];
-  if (host.run != ref.run || host.phase == Host::Phase::none) {
-    return report_of(host, ContainerStartFailed{ref, 128, "it had not come to run"});
+  // The record is behind the times, or it has ended before anybody had noted down its process: what
+  // there is of it is killed.
+  const bool unknown = order.pid == 0 && !host.kept && host.phase != Host::Phase::running;
+  if (host.run != ref.run || unknown || host.phase == Host::Phase::none) {
+    end_leftover(host);
+    host.run = ref.run;
+    host.asked = true;
+    if (order.pid == 0) return report_of(host, ContainerStartFailed{ref, 128, kNeverRan});
+    return report_of(host, unwitnessed(ref));
   }
   host.asked = true;
   host.adopted = true;
@@ -255,7 +247,12 @@ void VirtualEngine::adopt(const AdoptOrder& order) {
           host, ContainerStarted{
                     .container = ref, .pid = host.pid, .adopted = true, .paused = host.frozen});
     case Host::Phase::ended:
-      if (!host.held) complain_("an acknowledged exit was asked for again: " + text_of(ref));
+      if (!host.held) {
+        if (!host.record_lost) {
+          complain_("an acknowledged exit was asked for again: " + text_of(ref));
+        }
+        host.exit = unwitnessed(ref);
+      }
       return report_of(host, host.exit);
   }
 }
@@ -266,9 +263,29 @@ VirtualEngine::Host* VirtualEngine::running(const ContainerRef& container) {
   return found->second.phase == Host::Phase::running ? &found->second : nullptr;
 }
 
+void VirtualEngine::end_leftover(Host& host) {
+  host.phase = Host::Phase::none;
+  host.frozen = false;
+  host.held = false;
+  host.run = 0;
+  host.life = ++last_life_;
+}
+
+void VirtualEngine::clean_leftovers() {
+  for (auto& [id, host] : hosts_) {
+    if (host.asked) continue;
+    if (is_alive(host)) {
+      if (!host.record_lost) complain_("a process of " + id.substr(0, 6) + " was forgotten");
+      end_leftover(host);
+    }
+    host.held = false;
+  }
+}
+
 Status VirtualEngine::signal(const ContainerRef& container, int signal) {
   Host* host = running(container);
   if (host == nullptr) return fail(Errc::not_found, "cannot signal: no such process");
+  if (world_.signal_fails(*host)) return fail(Errc::denied, "cannot signal");
   if (signal != 15 || host->signalled) return {};
   host->signalled = true;
   if (!host->frozen) obey_stop(*host, container.id);
@@ -276,37 +293,33 @@ Status VirtualEngine::signal(const ContainerRef& container, int signal) {
 }
 
 void VirtualEngine::obey_stop(Host& host, const std::string& id) {
-  if (const auto end = world_.stop(host)) happen(Kind::exit, {id, host.run}, *end);
+  if (const auto end = world_.stop(host)) end_now(id, *end);
 }
 
 void VirtualEngine::kill(const ContainerRef& container) {
   const Host* host = running(container);
   if (host == nullptr) return;
-  happen(Kind::exit, container, {.after = world_.kill(*host), .code = 137, .signal = 9});
+  end_now(container.id, {.after = world_.kill(*host), .code = 137, .signal = 9});
 }
 
 void VirtualEngine::pause(const ContainerRef& container) { change_frozen(container, Kind::freeze); }
 void VirtualEngine::resume(const ContainerRef& container) { change_frozen(container, Kind::thaw); }
 
 void VirtualEngine::change_frozen(const ContainerRef& container, Kind kind) {
-  Happening change;
-  change.kind = kind;
-  change.id = container.id;
-  change.run = container.run;
-  change.start = world_.freeze(hosts_[container.id]);
-  happen(change, change.start.after);
+  const Start start = world_.freeze(hosts_[container.id]);
+  happen({.kind = kind, .container = container, .start = start}, start.after);
 }
 
 void VirtualEngine::remove(const std::string& id) {
   const auto found = hosts_.find(id);
   if (found == hosts_.end()) return;
-  if (found->second.phase == Host::Phase::starting || found->second.phase == Host::Phase::running) {
+  if (is_alive(found->second)) {
     complain_("container " + id.substr(0, 6) + " was removed under a living process");
   }
   hosts_.erase(found);
 }
 
-// ---- probes
+// ---- probes and hooks
 
 void VirtualEngine::start_probe(const ProbeOrder& order) {
   if (probes_.contains(order.id)) complain_("a probe id was used twice");
@@ -319,32 +332,25 @@ void VirtualEngine::start_probe(const ProbeOrder& order) {
   const Probe& probe = probes_[order.id] = Probe{.container = order.container,
                                                  .check = order.check,
                                                  .ordered = now_.mono,
+                                                 .entered = {},
                                                  .started = {},
                                                  .kill_asked = {}};
   const Host* host = running(order.container);
   if (host == nullptr) {
-    return end_probe_at(order.id, milliseconds(1),
-                        ended_as(order.id, ProbeEnded::How::container_gone));
+    return happen_to_probe(order.id, ended_as(order.id, ProbeEnded::How::container_gone),
+                           milliseconds(1));
   }
   if (host->frozen) complain_("a probe in a frozen container: " + text_of(order.container));
   ProbeFate fate = world_.probe(probe, *host, now_.mono);
+  if (fate.enters_after) {
+    happen_to_probe(order.id, ProbeEntered{.probe = order.id}, *fate.enters_after);
+  }
   if (fate.starts_after) {
-    Happening starts;
-    starts.kind = Kind::probe_starts;
-    starts.probe = order.id;
-    happen(std::move(starts), *fate.starts_after);
+    happen_to_probe(order.id, ProbeStarted{.probe = order.id}, *fate.starts_after);
   }
   if (!fate.ends_after) return;
   fate.end.probe = order.id;
-  end_probe_at(order.id, *fate.ends_after, std::move(fate.end));
-}
-
-void VirtualEngine::end_probe_at(ProbeId id, Duration after, ProbeEnded end) {
-  Happening ends;
-  ends.kind = Kind::probe_ends;
-  ends.probe = id;
-  ends.probe_end = std::move(end);
-  happen(std::move(ends), after);
+  happen_to_probe(order.id, std::move(fate.end), *fate.ends_after);
 }
 
 void VirtualEngine::kill_probe(ProbeId id) {
@@ -356,14 +362,14 @@ void VirtualEngine::kill_probe(ProbeId id) {
   ProbeEnded end = ended_as(id, ProbeEnded::How::killed);
   end.code = 137;
   const Duration after = world_.probe_dies(probe, hosts_[probe.container.id], end);
-  end_probe_at(id, after, std::move(end));
+  happen_to_probe(id, std::move(end), after);
 }
 
-// Nothing is run here: every hook does well at once.
 void VirtualEngine::run_hook(const HookOrder& order) {
-  HookEnded ended;
-  ended.hook = order.id;
-  report(ended);
+  if (hooks_.contains(order.id)) complain_("a hook id was used twice");
+  const HookFate fate = world_.hook(order);
+  hooks_[order.id] = now_.mono + order.timeout + kHookEndMax;
+  report(HookEnded{.hook = order.id, .code = fate.code, .error = fate.error}, fate.after);
 }
 
 // ---- deaths
@@ -371,9 +377,14 @@ void VirtualEngine::run_hook(const HookOrder& order) {
 void VirtualEngine::agent_died() {
   epoch_++;
   probes_.clear();
+  hooks_.clear();
   for (auto& [id, host] : hosts_) {
     host.asked = false;
     host.adopted = false;
+    // It takes several orders to the keeper; the rest of them is not given any more.
+    if (host.phase == Host::Phase::starting && world_.start_cut_short(host)) {
+      host.phase = Host::Phase::none;
+    }
   }
 }
 
@@ -381,13 +392,15 @@ void VirtualEngine::agent_died() {
 void VirtualEngine::keeper_died() {
   agent_died();
   for (auto& [id, host] : hosts_) {
-    if (host.phase == Host::Phase::ended && host.held) {
-      host.exit.known = false;
-      host.exit.code = 255;
-      host.exit.signal = 0;
-      host.exit.oom_killed = false;
-    }
+    host.kept = false;
+    if (host.phase == Host::Phase::starting) host.phase = Host::Phase::none;
+    if (host.phase == Host::Phase::ended && host.held) host.exit = unwitnessed({id, host.run});
   }
+}
+
+void VirtualEngine::record_lost(const std::string& id) {
+  const auto found = hosts_.find(id);
+  if (found != hosts_.end()) found->second.record_lost = true;
 }
 
 const VirtualEngine::Host* VirtualEngine::host(const std::string& id) const {

@@ -4,8 +4,8 @@
 //
 //   log=/var/lib/keepwell/logs/ID/ID.log   the log file; rotated ones are ID.log.1 (newest), .2 ...
 //   stream=stdout                          or stderr; both of a container share log and record
-//   record=/run/keepwell/logs/ID.record    LogRecord (log_record.h): what makes it exact, and its
-//   counters max_bytes=10485760                     size at which the log is rotated; 0: never
+//   record=/run/keepwell/logs/ID.record    LogRecord (log_record.h): exactness, and counters
+//   max_bytes=10485760                     size at which the log is rotated; 0: never
 //   max_files=3                            files kept, the current one among them; at least 1
 #pragma once
 
@@ -17,6 +17,8 @@
 
 namespace keepwell {
 
+// encode_stream_blob() and parse_stream_blob() are each other's inverse; numbers that cannot be
+// read are 0, and files_max is then 1.
 struct StreamBlob {
   std::string log_path;
   std::string stream = "stdout";

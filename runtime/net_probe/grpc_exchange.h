@@ -15,7 +15,7 @@ namespace keepwell {
 
 class GrpcExchange {
  public:
-  explicit GrpcExchange(const GrpcCheck& check);
+  explicit GrpcExchange(const GrpcCheck& check);  // is not kept
   ~GrpcExchange();
   GrpcExchange(const GrpcExchange&) = delete;
   GrpcExchange& operator=(const GrpcExchange&) = delete;
@@ -23,9 +23,11 @@ class GrpcExchange {
   // Bytes to be sent now; after construction and after each receive().
   std::string output();
 
+  // Takes what arrived. Nothing: send output(), and more. What is no HTTP/2, or no such answer, is
+  // a verdict too (ProbeEnded::How::grpc_status).
   std::optional<NetVerdict> receive(std::string_view bytes);
 
-  // The peer sends no more.
+  // The peer sends no more: the verdict on what it has left out.
   NetVerdict end() const;
 
  private:

@@ -182,8 +182,4 @@ std::string rules_to_remove(std::string_view saved, const GoneNetworks& gone) {
   return out;
 }
 
-bool has_shared_chains(std::string_view saved) {
-  return saved.find("\n:NETAVARK") != std::string_view::npos;
-}
-
 }  // namespace keepwell

@@ -22,7 +22,4 @@ struct GoneNetworks {
 // Empty: there is nothing to remove.
 std::string rules_to_remove(std::string_view saved, const GoneNetworks& gone);
 
-// Whether SAVED has netavark's shared chains.
-bool has_shared_chains(std::string_view saved);
-
 }  // namespace keepwell

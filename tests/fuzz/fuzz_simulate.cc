@@ -7,7 +7,7 @@
 #include <memory>
 #include <string_view>
 
-#include "agent/simulation/history.h"
+#include "agent/simulation/recorded_world.h"
 #include "agent/simulation/script.h"
 #include "config/check.h"
 #include "exporters/journal.h"

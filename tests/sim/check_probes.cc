@@ -83,7 +83,7 @@ void Checkers::check_counted(const Step& step, const ContainerStatus& after,
   }
   ledger.counted++;
   const ProbeEnded& ended = *step.ended;
-  const FakeEngine::Probe& probe = step.engine.ended_probe();
+  const VirtualEngine::Probe& probe = step.engine.ended_probe();
   if (probe.check->name != check.spec->name) complain(after, "another check's result was counted");
   if (probe.container.run != after.run) complain(after, "a result of an earlier run was counted");
   if (ended.how == ProbeEnded::How::our_fault || ended.how == ProbeEnded::How::container_gone) {
@@ -145,7 +145,7 @@ void Checkers::check_counted(const Step& step, const ContainerStatus& after,
 // A result of the service, brought about by nobody else, must count.
 void Checkers::check_uncounted(const Step& step, const ContainerStatus& after, const Seen& before) {
   const ProbeEnded& ended = *step.ended;
-  const FakeEngine::Probe& probe = step.engine.ended_probe();
+  const VirtualEngine::Probe& probe = step.engine.ended_probe();
   const bool of_service =
       ended.how == ProbeEnded::How::exited || ended.how == ProbeEnded::How::start_failed;
   const bool voided_now =

@@ -5,7 +5,7 @@
 
 namespace keepwell {
 
-void Checkers::all_well(const Supervisor& supervisor, const FakeEngine& engine) {
+void Checkers::all_well(const Supervisor& supervisor, const VirtualEngine& engine) {
   for (const auto& [request, command] : open_) {
     const ContainerStatus* target = supervisor.find(command.container);
     const bool for_ever = target != nullptr && live(target->state) &&
@@ -19,7 +19,7 @@ void Checkers::all_well(const Supervisor& supervisor, const FakeEngine& engine) 
     check_followed(supervisor, *container);
   }
   for (const auto& [id, host] : engine.hosts()) {
-    if (host.phase == FakeEngine::Host::Phase::running && supervisor.find(id) == nullptr) {
+    if (host.phase == VirtualEngine::Host::Phase::running && supervisor.find(id) == nullptr) {
       complain("a process of " + id.substr(0, 6) + " runs, and nobody knows it");
     }
   }
@@ -42,13 +42,13 @@ void Checkers::check_followed(const Supervisor& supervisor, const ContainerStatu
   }
 }
 
-void Checkers::check_well(const Supervisor& supervisor, const FakeEngine& engine,
+void Checkers::check_well(const Supervisor& supervisor, const VirtualEngine& engine,
                           const ContainerStatus& container) {
   check_told_all(container);
   const Ledger& ledger = ledgers_[container.id];
   const auto* host = engine.host(container.id);
-  const bool runs = host != nullptr && (host->phase == FakeEngine::Host::Phase::running ||
-                                        host->phase == FakeEngine::Host::Phase::starting);
+  const bool runs = host != nullptr && (host->phase == VirtualEngine::Host::Phase::running ||
+                                        host->phase == VirtualEngine::Host::Phase::starting);
   const bool told_soon = host != nullptr && host->held;  // its end is on the way
   if (runs != live(container.state) && !told_soon)
     complain(container, "its state is not what really is");

@@ -74,7 +74,7 @@ void Checkers::after_restore(const std::vector<Action>& actions, const Superviso
 }
 
 void Checkers::after_step(const Input& input, const std::vector<Action>& actions,
-                          const Supervisor& supervisor, const FakeEngine& engine, Now now) {
+                          const Supervisor& supervisor, const VirtualEngine& engine, Now now) {
   Step step{.input = input,
             .actions = actions,
             .supervisor = supervisor,

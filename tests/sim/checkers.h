@@ -1,5 +1,5 @@
 // What must hold after every step of a simulation, whatever went wrong. The checkers know the
-// public state, the input, the actions and the truth (FakeEngine); they compute what they expect
+// public state, the input, the actions and the truth (VirtualEngine); they compute what they expect
 // by themselves and remember it in ledgers. A ledger is stored and restored together with the
 // record of its container, so that a death of the agent takes both back to the same point.
 #pragma once
@@ -11,9 +11,9 @@
 #include <string>
 #include <vector>
 
+#include "agent/simulation/virtual_engine.h"
 #include "agent/supervisor.h"
 #include "tests/model/health_model.h"
-#include "tests/sim/fake_engine.h"
 
 namespace keepwell {
 
@@ -51,7 +51,7 @@ class Checkers {
   }
 
   void after_step(const Input& input, const std::vector<Action>& actions,
-                  const Supervisor& supervisor, const FakeEngine& engine, Now now);
+                  const Supervisor& supervisor, const VirtualEngine& engine, Now now);
   void after_restore(const std::vector<Action>& actions, const Supervisor& supervisor);
 
   // A client asked; it is owed one reply.
@@ -71,7 +71,7 @@ class Checkers {
   void suspended(Instant at) { last_suspend_ = at; }
 
   // All is well now: what should run does, and nobody waits.
-  void all_well(const Supervisor& supervisor, const FakeEngine& engine);
+  void all_well(const Supervisor& supervisor, const VirtualEngine& engine);
 
   Ledger& ledger(const std::string& id) { return ledgers_[id]; }
   void forget_ledgers() { ledgers_.clear(); }
@@ -108,7 +108,7 @@ class Checkers {
     const Input& input;
     const std::vector<Action>& actions;
     const Supervisor& supervisor;
-    const FakeEngine& engine;
+    const VirtualEngine& engine;
     Now now;
     const ProbeEnded* ended = nullptr;  // if the input is one
     const ContainerExited* exited = nullptr;
@@ -147,7 +147,7 @@ class Checkers {
                              bool required_counts);
   void check_start(const Step& step, const StartContainer& start);
   void check_stop_order(const Step& step, const SignalContainer& signal);
-  void check_well(const Supervisor& supervisor, const FakeEngine& engine,
+  void check_well(const Supervisor& supervisor, const VirtualEngine& engine,
                   const ContainerStatus& container);
   void complain(const ContainerStatus& container, const std::string& text);
 

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <optional>
 #include <string>
 
@@ -84,9 +85,21 @@ bool parse(int argc, char** argv, Arguments& arguments) {
   return true;
 }
 
+// What the Supervisor throws it has no right to.
+keepwell::SimWorld::Outcome outcome_of(const keepwell::SimWorld::Options& options,
+                                       std::uint64_t seed) {
+  try {
+    return keepwell::SimWorld(seed, options).run();
+  } catch (const std::exception& thrown) {
+    keepwell::SimWorld::Outcome outcome;
+    outcome.violation = std::string("an exception: ") + thrown.what();
+    return outcome;
+  }
+}
+
 keepwell::SimWorld::Outcome run(const keepwell::SimWorld::Options& options, std::uint64_t seed,
                                 const std::string& again, Totals& totals) {
-  auto outcome = keepwell::SimWorld(seed, options).run();
+  auto outcome = outcome_of(options, seed);
   totals.years += std::chrono::duration<double>(outcome.virtual_time).count() / (365.25 * 86400);
   totals.steps += outcome.steps;
   totals.probes += outcome.probes;

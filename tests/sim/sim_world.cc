@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "agent/event_bus.h"
+#include "agent/simulation/simulation.h"
 #include "tests/sim/scenario.h"
 #include "tests/sim/trace.h"
 
@@ -53,8 +54,8 @@ SimWorld::SimWorld(std::uint64_t seed, Options options)
       project_(std::make_shared<ProjectSpec>(options.small ? make_small_project(random_)
                                                            : make_project(random_))),
       checkers_(outcome_.violation),
-      engine_(random_.next(), faults_,
-              [this](const std::string& text) { checkers_.complain(text); }) {}
+      world_(random_.next(), faults_),
+      engine_(world_.world(), [this](const std::string& text) { checkers_.complain(text); }) {}
 
 SimWorld::Outcome SimWorld::run() {
   const Instant began = now_.mono;
@@ -92,7 +93,7 @@ void SimWorld::begin_agent() {
   }
   supervisor_->restore(records, {told_.begin(), told_.end()}, now_, actions);
   checkers_.restored(torn_);
-  engine_.torn(torn_);
+  for (const std::string& id : torn_) engine_.record_lost(id);
   checkers_.after_restore(actions, *supervisor_);
   for (const Action& action : actions) perform(action);
   engine_.clean_leftovers();
@@ -282,33 +283,20 @@ void SimWorld::deliver(const Input& input) {
 }
 
 void SimWorld::perform(const Action& action) {
-  if (const auto* start = std::get_if<StartContainer>(&action)) {
-    outcome_.restarts++;
-    engine_.start(start->order);
-  } else if (const auto* adopt = std::get_if<AdoptContainer>(&action)) {
-    engine_.adopt(adopt->order);
-  } else if (const auto* signal = std::get_if<SignalContainer>(&action)) {
+  if (std::holds_alternative<StartContainer>(action)) outcome_.restarts++;
+  if (std::holds_alternative<StartProbe>(action)) outcome_.probes++;
+  if (const auto* signal = std::get_if<SignalContainer>(&action)) {
     checkers_.ordered(signal->container, false);
     if (!engine_.signal(signal->container, signal->signal)) {
       inputs_.push_back(SignalFailed{signal->container, signal->signal});
     }
-  } else if (const auto* kill = std::get_if<KillContainer>(&action)) {
+    return;
+  }
+  if (const auto* kill = std::get_if<KillContainer>(&action)) {
     checkers_.ordered(kill->container, true);
-    engine_.kill(kill->container);
-  } else if (const auto* pause = std::get_if<PauseContainer>(&action)) {
-    engine_.pause(pause->container);
-  } else if (const auto* resume = std::get_if<ResumeContainer>(&action)) {
-    engine_.resume(resume->container);
-  } else if (const auto* remove = std::get_if<RemoveContainer>(&action)) {
-    engine_.remove(remove->id);
-  } else if (const auto* probe = std::get_if<StartProbe>(&action)) {
-    outcome_.probes++;
-    engine_.start_probe(probe->order);
-  } else if (const auto* end = std::get_if<KillProbe>(&action)) {
-    engine_.kill_probe(end->probe);
-  } else if (const auto* hook = std::get_if<RunHook>(&action)) {
-    engine_.run_hook(hook->order);
-  } else if (const auto* save = std::get_if<Save>(&action)) {
+  }
+  if (give_order(engine_, action)) return;
+  if (const auto* save = std::get_if<Save>(&action)) {
     store(*save);
   } else if (const auto* forget = std::get_if<Forget>(&action)) {
     stored_.erase(forget->id);
@@ -357,7 +345,7 @@ void SimWorld::heal_and_check() {
   healing_ = true;
   death_.reset();
   next_world_event_.reset();
-  engine_.heal();
+  world_.heal();
   if (options_.trace) std::printf("%s healing\n", stamp(now_).c_str());
   go_on_until(now_.mono + (options_.small ? kHealingOfSmall : kHealing));
   if (!outcome_.violation) checkers_.all_well(*supervisor_, engine_);
@@ -370,7 +358,7 @@ void SimWorld::end_and_run_again() {
   if (outcome_.violation) return;
   if (!all_stopped_) return checkers_.complain("keepwell did not come to its end");
   for (const auto& [id, host] : engine_.hosts()) {
-    if (host.phase == FakeEngine::Host::Phase::running) {
+    if (host.phase == VirtualEngine::Host::Phase::running) {
       return checkers_.complain("a process of " + id.substr(0, 6) + " outlived keepwell");
     }
   }

@@ -1,4 +1,4 @@
-// One simulated world: the Supervisor as it is, a virtual clock, a FakeEngine, people who type
+// One simulated world: the Supervisor as it is, a virtual clock, a VirtualEngine, people who type
 // commands and change the configuration, and deaths of the agent at any action. A seed decides all.
 //
 // It goes through four phases: faults (everything may go wrong, checkers look after every step),
@@ -18,10 +18,11 @@
 #include <string>
 #include <vector>
 
+#include "agent/simulation/virtual_engine.h"
 #include "agent/supervisor.h"
 #include "tests/sim/checkers.h"
-#include "tests/sim/fake_engine.h"
 #include "tests/sim/faults.h"
+#include "tests/sim/faulty_world.h"
 #include "tests/sim/random.h"
 
 namespace keepwell {
@@ -86,7 +87,8 @@ class SimWorld {
   bool all_stopped_ = false;
   std::shared_ptr<const ProjectSpec> project_;
   Checkers checkers_;
-  FakeEngine engine_;
+  FaultyWorld world_;
+  VirtualEngine engine_;
   std::unique_ptr<Supervisor> supervisor_;
   struct Stored {
     ContainerStatus status;

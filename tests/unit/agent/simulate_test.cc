@@ -1,5 +1,5 @@
 // Scripts and recorded histories, played into the real Supervisor.
-#include "agent/simulation/history.h"
+#include "agent/simulation/recorded_world.h"
 #include "agent/simulation/script.h"
 #include "agent/simulation/timeline.h"
 #include "exporters/journal.h"

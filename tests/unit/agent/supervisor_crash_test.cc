@@ -37,6 +37,19 @@ struct Disk {
   }
 };
 
+// The first agent, when all of SERVICES run and that is written down.
+struct First : Bench {
+  First(std::vector<ServiceSpec> services, Disk& disk) : Bench(std::move(services)) {
+    configure();
+    disk.perform(*this);
+    for (const ServiceSpec& service : project.services) {
+      started(service.name);
+      disk.perform(*this);
+    }
+  }
+};
+
+// The one after LAST, when it has the configuration; what the keeper tells it is still to come.
 struct Next : Bench {
   Next(const Bench& last, Disk& disk) : Bench(last.project.services) {
     now = last.now;
@@ -44,6 +57,8 @@ struct Next : Bench {
     std::vector<ContainerStatus> stored;
     for (const auto& [id, status] : disk.records) stored.push_back(status);
     supervisor.restore(stored, disk.told, now, actions);
+    disk.perform(*this);
+    configure();
     disk.perform(*this);
   }
 };
@@ -54,17 +69,11 @@ TEST_CASE("an end is told once, wherever the agent dies while it deals with it")
   std::size_t boundaries = 1;
   for (std::size_t count = 0; count <= boundaries; ++count) {
     Disk disk;
-    Bench bench({service_named("web", RestartPolicy::always)});
-    bench.configure();
-    disk.perform(bench);
-    bench.started("web");
-    disk.perform(bench);
+    First bench({service_named("web", RestartPolicy::always)}, disk);
     bench.exited("web", 3);
     boundaries = bench.actions.size();
     disk.perform(bench, count);
     Next next(bench, disk);
-    next.configure();
-    disk.perform(next);
     if (next.container("web").pid != 0) {  // not noted down: the keeper tells it again
       next.exited("web", 3);
       disk.perform(next);
@@ -86,11 +95,7 @@ TEST_CASE("a stop and its SIGKILL are told once, wherever the agent dies") {
     std::size_t boundaries = 1;
     for (std::size_t count = 0; count <= boundaries; ++count) {
       Disk disk;
-      Bench bench({service_named("web")});
-      bench.configure();
-      disk.perform(bench);
-      bench.started("web");
-      disk.perform(bench);
+      First bench({service_named("web")}, disk);
       bench.command(Command::Kind::stop, "web", 0, seconds(5));
       if (at_the_kill) {
         disk.perform(bench);
@@ -99,8 +104,6 @@ TEST_CASE("a stop and its SIGKILL are told once, wherever the agent dies") {
       boundaries = bench.actions.size();
       disk.perform(bench, count);
       Next next(bench, disk);
-      next.configure();
-      disk.perform(next);
       next.started("web", true);
       disk.perform(next);
       if (next.container("web").state == ServiceState::running) {
@@ -127,11 +130,7 @@ TEST_CASE("an end is told once also after a signal that nobody had to note down"
   std::size_t boundaries = 1;
   for (std::size_t count = 0; count <= boundaries; ++count) {
     Disk disk;
-    Bench bench({service_named("web")});
-    bench.configure();
-    disk.perform(bench);
-    bench.started("web");
-    disk.perform(bench);
+    First bench({service_named("web")}, disk);
     if (what == "out of memory") {
       bench.give(EngineEvent(ContainerOom{bench.ref("web")}));
     } else if (what == "a signal by hand") {
@@ -146,8 +145,6 @@ TEST_CASE("an end is told once also after a signal that nobody had to note down"
     boundaries = bench.actions.size();
     disk.perform(bench, count);
     Next next(bench, disk);
-    next.configure();
-    disk.perform(next);
     if (next.container("web").pid != 0) {
       next.exited("web", 137);
       disk.perform(next);
@@ -159,16 +156,10 @@ TEST_CASE("an end is told once also after a signal that nobody had to note down"
 
 TEST_CASE("an out-of-memory kill is told once, also by the next agent") {
   Disk disk;
-  Bench bench({service_named("web")});
-  bench.configure();
-  disk.perform(bench);
-  bench.started("web");
-  disk.perform(bench);
+  First bench({service_named("web")}, disk);
   bench.give(EngineEvent(ContainerOom{bench.ref("web")}));
   disk.perform(bench);
   Next next(bench, disk);
-  next.configure();
-  disk.perform(next);
   next.started("web", true);
   disk.perform(next);
   ContainerExited event{.container = next.ref("web"), .code = 137, .oom_killed = true};
@@ -181,11 +172,7 @@ TEST_CASE("an out-of-memory kill is told once, also by the next agent") {
 TEST_CASE("an end that was told as out of memory stays so where nobody can know it any more") {
   for (std::size_t count = 1, all = 1; count <= all; ++count) {
     Disk disk;
-    Bench bench({service_named("web")});
-    bench.configure();
-    disk.perform(bench);
-    bench.started("web");
-    disk.perform(bench);
+    First bench({service_named("web")}, disk);
     ContainerExited event{.container = bench.ref("web"), .code = 137, .oom_killed = true};
     event.at = bench.now.mono;
     bench.give(EngineEvent(event));
@@ -193,8 +180,6 @@ TEST_CASE("an end that was told as out of memory stays so where nobody can know 
     REQUIRE(all >= 3);
     disk.perform(bench, count);
     Next next(bench, disk);
-    next.configure();
-    disk.perform(next);
     if (next.container("web").pid != 0) {
       next.give(EngineEvent(ContainerExited{
           .container = next.ref("web"), .known = false, .code = 255, .at = next.now.mono}));
@@ -213,11 +198,7 @@ TEST_CASE("a reload before a start is known has nothing to tell of health") {
   web.checks[1].name = "second";
   web.checks[1].interval = milliseconds(1500);
   Disk disk;
-  Bench bench({web});
-  bench.configure();
-  disk.perform(bench);
-  bench.started("web");
-  disk.perform(bench);
+  First bench({web}, disk);
   for (const int code : {0, 1}) {  // the first check passes, the second does not
     bench.probe(code);
     disk.perform(bench);
@@ -239,7 +220,6 @@ TEST_CASE("a reload before a start is known has nothing to tell of health") {
     disk.perform(bench, 1);
     bench.project.services[0].checks.pop_back();
     Next next(bench, disk);
-    next.configure();
     CHECK(next.events().empty());
     next.started("web", true);
     CHECK(next.events().empty());
@@ -258,13 +238,7 @@ TEST_CASE("who follows a restart does so once, wherever the agent dies when it c
   std::size_t boundaries = 1;
   for (std::size_t count = 0; count <= boundaries; ++count) {
     Disk disk;
-    Bench bench({db, web});
-    bench.configure();
-    disk.perform(bench);
-    bench.started("db");
-    disk.perform(bench);
-    bench.started("web");
-    disk.perform(bench);
+    First bench({db, web}, disk);
     bench.exited("db", 1);
     disk.perform(bench);
     bench.project.services.push_back(late);  // waits for db, and has nothing to follow
@@ -280,8 +254,6 @@ TEST_CASE("who follows a restart does so once, wherever the agent dies when it c
     for (const bool db_first : {true, false}) {
       Disk copy = disk;
       Next next(bench, copy);
-      next.configure();
-      copy.perform(next);
       std::vector<std::string> adopted;
       for (const char* name : {"db", "web", "late"}) {
         const ServiceState state = next.container(name).state;
@@ -312,8 +284,6 @@ TEST_CASE("a container that was told and never saved is born under the same id")
   CHECK(disk.records.empty());
   const std::string id = bench.container("web").id;
   Next next(bench, disk);
-  next.configure();
-  disk.perform(next);
   CHECK(next.container("web").id == id);
   next.started("web");
   disk.perform(next);
@@ -322,16 +292,11 @@ TEST_CASE("a container that was told and never saved is born under the same id")
 
 TEST_CASE("where the facts are others than those that were told, they are told") {
   Disk disk;
-  Bench bench({checked_service("web", RestartPolicy::no)});
-  bench.configure();
-  disk.perform(bench);
-  bench.started("web");
-  disk.perform(bench);
+  First bench({checked_service("web", RestartPolicy::no)}, disk);
   bench.probe(0);
   REQUIRE(bench.events() == "health_status: healthy");
   disk.perform(bench, 2);  // told (and exec_die), not saved
   Next next(bench, disk);
-  next.configure();
   next.started("web", true);
   next.probe(1);
   CHECK(next.events() == "health_status: unhealthy");

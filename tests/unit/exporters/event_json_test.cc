@@ -67,18 +67,19 @@ TEST_CASE("an event as docker events prints it") {
   Event event = died();
   event.spec = std::make_shared<ServiceSpec>();
   event.project.clear();
-  const std::string line = event_text(event);
-  CHECK(line == "2026-11-24T20:00:00.000000005Z container die " + event.id +
-                    " (execDuration=12, exitCode=137, image=, name=shop-web-1)");
-  CHECK(event_text_of_json(event_json(event)).value() == line);
-  CHECK_THAT(event_text(event, 3600), StartsWith("2026-11-24T21:00:00.000000005+01:00 "));
+  const std::string object = event_json(event);
+  CHECK(event_text_of_json(object).value() ==
+        "2026-11-24T20:00:00.000000005Z container die " + event.id +
+            " (execDuration=12, exitCode=137, image=, name=shop-web-1)");
+  CHECK_THAT(event_text_of_json(object, 3600).value(),
+             StartsWith("2026-11-24T21:00:00.000000005+01:00 "));
 }
 
 TEST_CASE("a label cannot move the reader's cursor") {
   Event event = died();
   event.attributes = {{"x", "\x1b[2J\n\xc2\x9b"}};
-  const std::string line = event_text(event);
-  CHECK_THAT(line, ContainsSubstring("x=\\x1b[2J\\n\\x9b"));
+  CHECK_THAT(event_text_of_json(event_json(event)).value(),
+             ContainsSubstring("x=\\x1b[2J\\n\\x9b"));
   for (const char* text : {"", "{", "[]", "{\"timeNano\":\"x\"}", "{\"Actor\":7}"}) {
     CHECK_FALSE(event_text_of_json(text));
   }

@@ -1,4 +1,4 @@
-#include "runtime/hook_runner.h"
+#include "runtime/host_hooks.h"
 
 #include <unistd.h>
 
@@ -21,7 +21,7 @@ constexpr Duration kEmptyPoll = std::chrono::milliseconds(10);
 
 }  // namespace
 
-struct HookRunner::Run {
+struct HostHooks::Run {
   Run(Loop& loop, HookOrder hook) : order(std::move(hook)), capture(loop), timer(loop) {}
 
   HookOrder order;
@@ -42,11 +42,11 @@ struct HookRunner::Run {
   }
 };
 
-HookRunner::HookRunner(EngineContext& context) : context_(&context), base_(host_command_base()) {}
+HostHooks::HostHooks(EngineContext& context) : context_(&context), base_(host_command_base()) {}
 
-HookRunner::~HookRunner() = default;
+HostHooks::~HostHooks() = default;
 
-void HookRunner::run(const HookOrder& order) {
+void HostHooks::run(const HookOrder& order) {
   if (runs_.size() < kHooksAtOnce) return begin(order);
   if (waiting_.size() < kHooksWaitingMax) {
     waiting_.push_back(order);
@@ -56,13 +56,13 @@ void HookRunner::run(const HookOrder& order) {
                        " others wait already");
 }
 
-void HookRunner::refuse(HookId id, std::string text) {
+void HostHooks::refuse(HookId id, std::string text) {
   context_->later([context = context_, id, text = std::move(text)] {
     context->emit(HookEnded{.hook = id, .code = 128, .error = text});
   });
 }
 
-void HookRunner::begin(HookOrder order) {
+void HostHooks::begin(HookOrder order) {
   std::size_t slot = 0;
   while (runs_.contains(slot)) ++slot;
   auto made = std::make_unique<Run>(context_->loop, std::move(order));
@@ -75,7 +75,7 @@ void HookRunner::begin(HookOrder order) {
   }
 }
 
-Result<CgroupLeaf> HookRunner::make_leaf(std::size_t slot) {
+Result<CgroupLeaf> HostHooks::make_leaf(std::size_t slot) {
   if (!cgroup_made_) {
     Status made = create_container_cgroup(*context_->cgroups, "hooks", {});
     if (!made) return fail(made.error());
@@ -86,7 +86,7 @@ Result<CgroupLeaf> HookRunner::make_leaf(std::size_t slot) {
   return CgroupLeaf::create(*context_->cgroups, "hooks", "hook-" + std::to_string(slot), limits);
 }
 
-Status HookRunner::spawn(Run& run) {
+Status HostHooks::spawn(Run& run) {
   Result<UniqueFd> output = run.capture.open(kKeptBytes, kFloodBytes, [&run] { run.kill(); });
   if (!output) return fail(output.error());
   Result<UniqueFd> input = memory_file(run.order.input);
@@ -129,13 +129,13 @@ Status HookRunner::spawn(Run& run) {
   return {};
 }
 
-void HookRunner::timed_out(Run& run) {
+void HostHooks::timed_out(Run& run) {
   run.kill();
   // One that cannot be killed (disk wait) must not hold up what waits for it.
   run.timer.start_after(kEmptyTimeout, [this, &run] { program_ended(run); });
 }
 
-void HookRunner::program_ended(Run& run) {
+void HostHooks::program_ended(Run& run) {
   if (std::exchange(run.ending, true)) return;
   run.timer.stop();
   run.capture.finish(kDrainGrace, [this, &run] {
@@ -145,7 +145,7 @@ void HookRunner::program_ended(Run& run) {
 }
 
 // What it left behind is killed with it.
-void HookRunner::wait_until_empty(Run& run) {
+void HostHooks::wait_until_empty(Run& run) {
   bool empty = true;
   if (run.leaf) {
     Result<CgroupLeaf::Inside> inside = run.leaf->inside();
@@ -168,7 +168,7 @@ void HookRunner::wait_until_empty(Run& run) {
   finish(run, std::move(error));
 }
 
-void HookRunner::finish(Run& run, std::string error) {
+void HostHooks::finish(Run& run, std::string error) {
   std::string output = run.capture.take();
   while (!output.empty() && output.back() == '\n') output.pop_back();
   if (!error.empty() && !output.empty()) error += ": " + output;

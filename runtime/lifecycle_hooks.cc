@@ -1,4 +1,4 @@
-#include "runtime/hook_run.h"
+#include "runtime/lifecycle_hooks.h"
 
 #include <fcntl.h>
 
@@ -15,7 +15,8 @@ constexpr Duration kHookTimeout = std::chrono::minutes(5);  // Compose waits wit
 
 }  // namespace
 
-HookRun::HookRun(EngineContext& context, Container& container, std::vector<HookSpec> hooks)
+LifecycleHooks::LifecycleHooks(EngineContext& context, Container& container,
+                               std::vector<HookSpec> hooks)
     : context_(&context),
       container_(&container),
       hooks_(std::move(hooks)),
@@ -23,21 +24,21 @@ HookRun::HookRun(EngineContext& context, Container& container, std::vector<HookS
       deadline_(context.loop),
       alive_(std::make_shared<bool>(true)) {}
 
-HookRun::~HookRun() { *alive_ = false; }
+LifecycleHooks::~LifecycleHooks() { *alive_ = false; }
 
-void HookRun::begin(std::function<void(Status)> on_done) {
+void LifecycleHooks::begin(std::function<void(Status)> on_done) {
   on_done_ = std::move(on_done);
   context_->later([this, alive = alive_] {
     if (*alive) next();
   });
 }
 
-void HookRun::next() {
+void LifecycleHooks::next() {
   if (at_ == hooks_.size()) return finish({});
   if (Status started = start(hooks_[at_]); !started) finish(started);
 }
 
-Status HookRun::start(const HookSpec& hook) {
+Status LifecycleHooks::start(const HookSpec& hook) {
   if (!container_->plan_base())
     return fail(Errc::unsupported,
                 "cannot run a hook in " + container_->order().name + ": it cannot be entered");
@@ -87,7 +88,7 @@ Status HookRun::start(const HookSpec& hook) {
 }
 
 // HOW is empty where it went well.
-void HookRun::ended(const std::string& how) {
+void LifecycleHooks::ended(const std::string& how) {
   deadline_.stop();
   // It is in the middle of calling us.
   context_->later([process = std::shared_ptr<EnterProcess>(std::move(process_))] {});
@@ -106,6 +107,6 @@ void HookRun::ended(const std::string& how) {
   });
 }
 
-void HookRun::finish(Status result) { std::exchange(on_done_, nullptr)(std::move(result)); }
+void LifecycleHooks::finish(Status result) { std::exchange(on_done_, nullptr)(std::move(result)); }
 
 }  // namespace keepwell

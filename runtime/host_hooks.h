@@ -1,8 +1,9 @@
-// Runs hooks: programs on the host that a check sets off. Each runs in a session and, where the
-// host lets us make cgroups, in a cgroup of its own (<root>/hooks/hook-N), which is killed whole at
-// its timeout and when something is left over after its end; so a hook that hangs or forks costs at
-// most its timeout and kHookPidsMax processes. A few run at once, some more wait, the rest fails at
-// once. Hooks end with their agent. Private to the engine.
+// Runs programs on the host that a check sets off (x-keepwell.hooks). Each runs in a session and,
+// where the host lets us make cgroups, in a cgroup of its own (<root>/hooks/hook-N), which is
+// killed whole at its timeout and when something is left over after its end; so a hook that hangs
+// or forks costs at most its timeout and kHookPidsMax processes. A few run at once, some more wait,
+// the rest fails at once. They end with their agent. Private to the engine. (What a service's own
+// hooks do in its container: lifecycle_hooks.h.)
 #pragma once
 
 #include <deque>
@@ -21,12 +22,12 @@ inline constexpr std::size_t kHooksAtOnce = 8;
 inline constexpr std::size_t kHooksWaitingMax = 64;
 inline constexpr std::int64_t kHookPidsMax = 256;
 
-class HookRunner {
+class HostHooks {
  public:
-  explicit HookRunner(EngineContext& context);
-  ~HookRunner();
-  HookRunner(const HookRunner&) = delete;
-  HookRunner& operator=(const HookRunner&) = delete;
+  explicit HostHooks(EngineContext& context);
+  ~HostHooks();
+  HostHooks(const HostHooks&) = delete;
+  HostHooks& operator=(const HostHooks&) = delete;
 
   // Tells HookEnded through the context, once, later.
   void run(const HookOrder& order);

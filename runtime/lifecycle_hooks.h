@@ -1,6 +1,6 @@
 // Runs the hooks of a service (post_start, pre_stop) in its container, one after the other, as exec
 // sessions are run: in its namespaces and cgroup, so that they end with it. The first that fails is
-// the last.
+// the last. (What a check sets off on the host: host_hooks.h.)
 #pragma once
 
 #include <functional>
@@ -18,11 +18,11 @@ namespace keepwell {
 class Container;
 class EngineContext;
 
-class HookRun {
+class LifecycleHooks {
  public:
   // REQUIRES: CONTAINER is running and outlives this object; HOOKS is not empty.
-  HookRun(EngineContext& context, Container& container, std::vector<HookSpec> hooks);
-  ~HookRun();
+  LifecycleHooks(EngineContext& context, Container& container, std::vector<HookSpec> hooks);
+  ~LifecycleHooks();
 
   // Calls ON_DONE once, later and from the loop, with the reason where a hook failed; it may
   // destroy this object. Destroying it before forgets the hook that runs.
