@@ -256,7 +256,7 @@ History::Change* History::find(const std::string& name, Change::Kind kind, WallT
 }
 
 bool History::is_cut_off(const std::string& name, WallTime at, Duration span) const {
-  const auto within = [&](WallTime end) { return end > at && end <= at + span; };
+  const auto within = [&](WallTime ended) { return ended > at && ended <= at + span; };
   for (const Order& order : orders) {
     if (order.what == Order::What::agent && within(order.died)) return true;
   }
