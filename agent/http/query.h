@@ -14,7 +14,7 @@
 
 namespace keepwell {
 
-// Fails on a '%' without two hex digits, and on %00.
+// Fails on a '%' without two hex digits, and on a NUL, written as %00 or as it is.
 Result<std::string> percent_decode(std::string_view text, bool plus_is_space);
 
 // The non-empty segments of PATH, decoded: "/a//b%20c" -> {"a", "b c"}.

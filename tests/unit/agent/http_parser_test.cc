@@ -137,6 +137,7 @@ TEST_CASE("paths") {
   CHECK(split_path("/%2Fname").value() == std::vector<std::string>{"/name"});
   CHECK(split_path("/").value().empty());
   CHECK_FALSE(split_path("/%00"));
+  CHECK_FALSE(split_path(std::string_view("/a\0b", 4)));
   CHECK(percent_decode(percent_encode("a b/c%\x01\xff"), false).value() == "a b/c%\x01\xff");
 }
 
