@@ -275,6 +275,27 @@ TEST_CASE("who follows a restart does so once, wherever the agent dies when it c
   }
 }
 
+TEST_CASE("a start that was told is no failure to start, whatever was asked in between") {
+  Disk disk;
+  Bench bench({service_named("web")});
+  bench.configure();
+  disk.perform(bench);
+  bench.started("web");
+  REQUIRE(bench.events() == "start");
+  disk.perform(bench, 1);  // told, and not saved
+  Next second(bench, disk);
+  second.command(Command::Kind::stop, "web");
+  disk.perform(second);
+  // It is gone before the third agent can adopt it.
+  Next third(second, disk);
+  REQUIRE(third.container("web").state == ServiceState::stopping);
+  third.give(EngineEvent(ContainerStartFailed{third.ref("web"), 128, "it had not come to run"}));
+  disk.perform(third);
+  CHECK(disk.all_told == "create, start, die, stop");
+  CHECK_FALSE(third.container("web").exit_known);
+  CHECK(third.container("web").state == ServiceState::exited);
+}
+
 TEST_CASE("a container that was told and never saved is born under the same id") {
   Disk disk;
   Bench bench({service_named("web")});
