@@ -388,6 +388,7 @@ Status Agent::accept(ProjectSpec project) {
   }
   log_info("reloaded: " + std::to_string(accepted_->services.size()) + " services");
   driver_->submit(Configure{accepted_});
+  engine_->put_firewall_rules_back();
   return {};
 }
 

@@ -114,17 +114,24 @@ std::string Agent::metrics(const std::string& accept, std::string& content_type)
 }
 
 Result<ServiceUsage> Agent::measure(const ContainerStatus& status) const {
-  Result<CgroupStats> read = engine_->stats(status.id);
-  if (!read) return fail(read.error());
-  auto seconds = [](Duration value) { return std::chrono::duration<double>(value).count(); };
-  auto waited = [&](const std::optional<Pressure>& pressure) {
-    return pressure ? std::optional(seconds(pressure->total)) : std::nullopt;
-  };
   std::optional<std::uint64_t> received, transmitted;
   for (const auto& [name, counters] : engine_->network_counters(status.id)) {
     received = received.value_or(0) + counters.rx_bytes;
     transmitted = transmitted.value_or(0) + counters.tx_bytes;
   }
+  Result<CgroupStats> read = engine_->stats(status.id);
+  if (!read && received) {
+    ServiceUsage usage;
+    usage.of_cgroup = false;
+    usage.network_receive_bytes = received;
+    usage.network_transmit_bytes = transmitted;
+    return usage;
+  }
+  if (!read) return fail(read.error());
+  auto seconds = [](Duration value) { return std::chrono::duration<double>(value).count(); };
+  auto waited = [&](const std::optional<Pressure>& pressure) {
+    return pressure ? std::optional(seconds(pressure->total)) : std::nullopt;
+  };
   return ServiceUsage{
       .cpu_seconds = seconds(read->cpu),
       .cpu_throttled_seconds = seconds(read->cpu_throttled),

@@ -313,6 +313,7 @@ struct UsageFamily {
   MetricType type;
   const char* help;
   void (*add)(MetricWriter&, const ServiceUsage&);
+  bool of_cgroup = true;
 };
 
 constexpr UsageFamily kUsageFamilies[] = {
@@ -330,9 +331,10 @@ constexpr UsageFamily kUsageFamilies[] = {
     {"keepwell_service_oom_kills_total", kCounter,
      "Processes of the service that the kernel killed for want of memory.", add_oom_kills},
     {"keepwell_service_network_receive_bytes_total", kCounter,
-     "Bytes that came in over the service's own network, loopback left out.", add_received},
+     "Bytes that came in over the service's own network, loopback left out.", add_received, false},
     {"keepwell_service_network_transmit_bytes_total", kCounter,
-     "Bytes that went out over the service's own network, loopback left out.", add_transmitted},
+     "Bytes that went out over the service's own network, loopback left out.", add_transmitted,
+     false},
     {"keepwell_service_pressure_seconds_total", kCounter,
      "Time for which some process of the service waited for the resource.", add_pressure}};
 
@@ -398,7 +400,7 @@ void write(MetricWriter& writer, const UsageFamily& family, Containers container
   writer.family(family.name, family.type, family.help);
   for (const ContainerStatus* c : containers) {
     const ServiceUsage* used = has_process(*c) ? usage(*c) : nullptr;
-    if (used == nullptr) continue;
+    if (used == nullptr || (family.of_cgroup && !used->of_cgroup)) continue;
     writer.common({{"service", c->spec->name}, {"replica", replica_text(*c)}});
     family.add(writer, *used);
     writer.flush();

@@ -8,6 +8,7 @@
 namespace keepwell {
 
 struct ServiceUsage {
+  bool of_cgroup = true;  // false: it has none, and all but what its network says is unknown
   double cpu_seconds = 0;
   double cpu_throttled_seconds = 0;
   std::uint64_t memory_bytes = 0;                   // page cache included

@@ -49,11 +49,11 @@ void examine_runtimes(const DoctorQuestion& question, const std::string& dir, Fi
     const bool pasta = !find_program("pasta").empty();
     findings.push_back(
         {"networks without root", tun && pasta ? Verdict::good : Verdict::limited,
-         !pasta ? "pasta is not installed: containers reach each other and nothing else; apt-get "
-                  "install passt"
+         !pasta ? "pasta is not installed: containers reach each other and nothing else (published "
+                  "ports work); apt-get install passt"
          : tun  ? "bridges in a namespace of their own, and pasta for the way out"
                 : "this user may not open /dev/net/tun: containers reach each other and nothing "
-                  "else; as root, chmod 666 /dev/net/tun"});
+                  "else (published ports work); as root, chmod 666 /dev/net/tun"});
     return;
   }
   std::vector<RuntimeFinding> found;

@@ -374,6 +374,8 @@ void LinuxEngine::reserve_addresses(std::map<std::string, std::set<std::string>>
   context_->networks.reserve(std::move(addresses));
 }
 
+void LinuxEngine::put_firewall_rules_back() { context_->networks.put_rules_back(); }
+
 std::optional<LogCounters> LinuxEngine::log_counters(const std::string& id) const {
   return read_log_counters(context_->bundle_dir(id) + "/log.record");
 }

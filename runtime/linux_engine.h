@@ -105,6 +105,8 @@ class LinuxEngine final : public Engine {
   std::map<std::string, InterfaceCounters> network_counters(const std::string& id) const;
   // Addresses that the file gives, by name of network: no other container gets them.
   void reserve_addresses(std::map<std::string, std::set<std::string>> addresses);
+  // Those rules of the firewall that containers need and that somebody has removed.
+  void put_firewall_rules_back();
   // Which OCI runtime is used: "runc 1.1.5 (/usr/sbin/runc)"; empty while that is not known yet.
   std::string runtime_name() const;
 

@@ -10,6 +10,7 @@
 #include "agent/cli/options.h"
 #include "agent/cli/reload.h"
 #include "agent/cli/upgrade.h"
+#include "runtime/network/port_relay.h"
 #include "runtime/socket_maker.h"
 
 namespace keepwell {
@@ -80,6 +81,14 @@ void add_agent(const Commands& c) {
 void add_socket_maker(const Commands& c) {
   CLI::App* command = c.app.add_subcommand("socket-maker", "started by the agent only")->group("");
   command->callback([&action = c.action] { action = [] { return serve_sockets(); }; });
+}
+
+void add_forward_ports(const Commands& c) {
+  CLI::App* command = c.app.add_subcommand("forward-ports", "started by the agent only")->group("");
+  auto pid_file = std::make_shared<std::string>();
+  command->add_option("pid-file", *pid_file)->required();
+  command->callback(
+      [pid_file, &action = c.action] { action = [pid_file] { return relay_ports(*pid_file); }; });
 }
 
 void add_reload(const Commands& c) {
@@ -362,6 +371,7 @@ void add_all(const Commands& c) {
   add_version(c);
   add_agent(c);
   add_socket_maker(c);
+  add_forward_ports(c);
 }
 
 }  // namespace

@@ -182,4 +182,46 @@ std::string rules_to_remove(std::string_view saved, const GoneNetworks& gone) {
   return out;
 }
 
+bool has_rules_of(std::string_view saved, const NetworkRecord& record, bool v6) {
+  const std::vector<Table> tables = parse(saved);
+  auto any = [&](std::string_view table, auto matches) {
+    return std::any_of(tables.begin(), tables.end(), [&](const Table& t) {
+      return t.name == table && std::any_of(t.rules.begin(), t.rules.end(), matches);
+    });
+  };
+  auto jump = [&](std::string_view table, std::string_view from, std::string_view to) {
+    return any(table, [&](const Rule& r) { return r.chain == from && r.value("-j") == to; });
+  };
+  bool wanted = false;
+  for (const Endpoint& e : record.endpoints) {
+    for (const EndpointSubnet& s : e.subnets) {
+      if (s.subnet.base.v6 != v6) continue;
+      wanted = true;
+      const std::string subnet = to_string(s.subnet);
+      const bool forwarded = any("filter", [&](const Rule& r) {
+        return r.chain == "NETAVARK_FORWARD" && r.value("-s") == subnet;
+      });
+      const bool masked = any("nat", [&](const Rule& r) {
+        return r.chain == "POSTROUTING" && r.value("-s") == subnet;
+      });
+      const bool isolated = any("filter", [&](const Rule& r) { return r.value("-i") == e.bridge; });
+      if (!e.internal && !(forwarded && masked && isolated)) return false;
+    }
+  }
+  if (!wanted) return true;
+  const bool inner = std::all_of(record.endpoints.begin(), record.endpoints.end(),
+                                 [](const Endpoint& e) { return e.internal; });
+  if (!inner && !(jump("filter", "FORWARD", "NETAVARK_FORWARD") &&
+                  jump("filter", "FORWARD", "NETAVARK_ISOLATION_1"))) {
+    return false;
+  }
+  if (record.ports.empty() || v6) return true;
+  const bool led = any("nat", [&](const Rule& r) {
+    return r.chain == "NETAVARK-HOSTPORT-DNAT" && r.text.find(record.id) != std::string::npos;
+  });
+  return led && jump("nat", "PREROUTING", "NETAVARK-HOSTPORT-DNAT") &&
+         jump("nat", "OUTPUT", "NETAVARK-HOSTPORT-DNAT") &&
+         jump("nat", "POSTROUTING", "NETAVARK-HOSTPORT-MASQ");
+}
+
 }  // namespace keepwell

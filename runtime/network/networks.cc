@@ -32,10 +32,23 @@ Networks::Networks(Loop& loop, HostCommands& commands, Options options)
     : options_(std::move(options)),
       commands_(&commands),
       dir_(options_.run_dir + "/networks"),
+      ports_(options_.rootless),
+      forwards_(
+          loop, dir_,
+          [this](std::vector<std::string> argv, HostCommands::Done done, int stdin_fd) {
+            run(std::move(argv), std::move(done), stdin_fd);
+          },
+          [this](const std::string& id) {
+            unserved_.insert(id);
+            forward_again();
+          }),
       next_timer_(loop),
       tidy_timer_(loop),
       dns_timer_(loop),
-      dns_watch_(loop),
+      pasta_timer_(loop),
+      forward_timer_(loop),
+      dns_(loop),
+      pasta_(loop),
       alive_(std::make_shared<bool>(true)) {
   tools_.config_dir = dir_ + "/netavark";
 }
@@ -56,7 +69,14 @@ Status Networks::open() {
       continue;
     }
     ports_.hold(id, record->ports);
+    if (options_.rootless && !record->ports.empty() && !forwards_.find(id)) unserved_.insert(id);
+    last_[id] = *record;
     records_[id] = std::move(*record);
+  }
+  if (options_.rootless) {
+    forwards_.end_others([this](const std::string& id) { return records_.contains(id); });
+    if (!unserved_.empty()) forward_again();
+    if (is_mount_point(namespace_path("host")) && !watch_pasta()) pasta_lost();
   }
   // Of a start that was cut short between the two files.
   for (const std::string& id : list_state_files(dir_, ".ns")) {
@@ -152,12 +172,6 @@ void Networks::plan(const std::shared_ptr<SetUpJob>& job) {
   }
   Status directory = make_private_dir(tools_.config_dir, 0700);
   if (!directory) return give_up(job, directory.error());
-  if (options_.rootless && !order.ports.empty()) {
-    return give_up(job, {Errc::unsupported,
-                         "cannot publish the ports of " + order.client.name +
-                             ": without root keepwell has no part of the host's network; use "
-                             "network_mode: host, or root"});
-  }
   if (options_.rootless && !is_mount_point(namespace_path("host"))) {
     return make_host_namespace([this, job](Status made) {
       if (!made) return give_up(job, made.error());
@@ -195,8 +209,11 @@ void Networks::made(const std::shared_ptr<SetUpJob>& job, const HostCommandResul
   tidy_timer_.stop();
   watch_dns();
   last_[job->record.id] = job->record;
-  job->on_done(find(job->record.id));
-  job_done();
+  forward(job->record.id, [this, job](Status served) {
+    if (!served) return give_up(job, served.error());
+    job->on_done(find(job->record.id));
+    job_done();
+  });
 }
 
 // Nothing half-made is left before it is told.
@@ -237,6 +254,11 @@ Status Networks::share(const std::string& id, const std::string& name, const std
 
 void Networks::netavark(const char* verb, const NetworkRecord& record,
                         std::function<void(const HostCommandResult&)> on_done) {
+  netavark(netavark_argv(tools_, verb, namespace_path(record.id)), record, std::move(on_done));
+}
+
+void Networks::netavark(std::vector<std::string> argv, const NetworkRecord& record,
+                        std::function<void(const HostCommandResult&)> on_done) {
   Result<UniqueFd> input = memory_file(netavark_input(record));
   Result<UniqueFd> answer = memory_file();
   if (!input || !answer) {
@@ -248,7 +270,7 @@ void Networks::netavark(const char* verb, const NetworkRecord& record,
   auto kept =
       std::make_shared<std::pair<UniqueFd, UniqueFd>>(std::move(*input), std::move(*answer));
   run(
-      netavark_argv(tools_, verb, namespace_path(record.id)),
+      std::move(argv),
       [kept, on_done = std::move(on_done)](const HostCommandResult& result) {
         HostCommandResult whole = result;
         whole.output += "\n" + memory_file_text(kept->second.get(), kAnswerMax);

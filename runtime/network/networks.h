@@ -4,6 +4,7 @@
 //   <run_dir>/networks/<id>.ns     its network namespace, bound to a file: it is there before the
 //                                  container and outlives the agent; the OCI runtime joins it
 //   <run_dir>/networks/host.ns     where the bridges are without root, with pasta for the way out
+//   <run_dir>/networks/<id>.ports  without root: who serves its published ports (port_forwards.h)
 //   <run_dir>/networks/netavark/   netavark's own, and aardvark-dns's
 //
 // A container gets a namespace with each start, with the addresses and published ports of the start
@@ -20,18 +21,20 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "config/result.h"
 #include "config/spec.h"
-#include "runtime/fd_watch.h"
 #include "runtime/host_command.h"
 #include "runtime/network/firewall_rules.h"
+#include "runtime/network/helper_process.h"
 #include "runtime/network/netavark.h"
 #include "runtime/network/network_plan.h"
 #include "runtime/network/network_record.h"
+#include "runtime/network/port_forwards.h"
 #include "runtime/network/port_hold.h"
 #include "runtime/timer.h"
 
@@ -85,6 +88,10 @@ class Networks {
     reserved_ = std::move(addresses);
   }
 
+  // Puts back the rules of containers that are missing (the firewall was reloaded underneath), as
+  // soon as nothing else is under way. The containers' own interfaces are not touched.
+  void put_rules_back();
+
   // Nothing is under way, nor anything left to remove. Before the program ends: finish(), then
   // wait.
   bool quiet() const { return !busy_ && jobs_.empty() && !tidy_due_; }
@@ -97,6 +104,7 @@ class Networks {
   std::string path(const std::string& id, const char* suffix) const {
     return dir_ + "/" + id + suffix;
   }
+  std::string pasta_pid() const { return dir_ + "/pasta.pid"; }
   void warn(const std::string& text) const {
     if (options_.on_warning) options_.on_warning(text);
   }
@@ -110,17 +118,26 @@ class Networks {
   void made(const std::shared_ptr<SetUpJob>& job, const HostCommandResult& result);
 
   void make_host_namespace(std::function<void(Status)> on_done);
-  void end_pasta();
+  void start_pasta(std::function<void(Status)> on_done);
+  bool watch_pasta();
+  void pasta_lost();
+  void forward(const std::string& id, std::function<void(Status)> on_done);
+  void forward_again();
   void make_namespace(const std::string& id, std::function<void(Status)> on_done);
   void remove_namespace(const std::string& id);
   void netavark(const char* verb, const NetworkRecord& record,
                 std::function<void(const HostCommandResult&)> on_done);
+  void netavark(std::vector<std::string> argv, const NetworkRecord& record,
+                std::function<void(const HostCommandResult&)> on_done);
+  void put_back(std::vector<std::string> ids, Step then);
   void take_down(const std::string& id, Step then);
   void take_down_again(const std::string& id, const std::string& complaint, Step then);
   void take_down_by_hand(const NetworkRecord& record, Step then);
   void taken_down(const std::string& id, const Step& then);
   GoneNetworks gone(const NetworkRecord& record) const;
   void remove_rules(bool v6, GoneNetworks gone, Step then);
+  // What iptables-save says; none: it failed.
+  void read_rules(bool v6, std::function<void(std::optional<std::string>)> on_done);
   void run(std::vector<std::string> argv, HostCommands::Done on_done, int stdin_fd = -1,
            int stdout_fd = -1);
 
@@ -140,14 +157,15 @@ class Networks {
   std::map<std::string, NetworkRecord> last_;  // of earlier runs
   std::map<std::string, std::set<std::string>> reserved_;
   PortHold ports_;
+  PortForwards forwards_;
+  std::set<std::string> unserved_;  // whose forwarder has ended
   std::deque<Step> jobs_;
   bool busy_ = false;
   bool tidy_due_ = false;  // nobody is on a network any more, and chains may be left
   bool finishing_ = false;
-  int dns_failures_ = 0;  // in a row
-  Timer next_timer_, tidy_timer_, dns_timer_;
-  FdWatch dns_watch_;
-  UniqueFd dns_pidfd_;
+  int dns_failures_ = 0, pasta_failures_ = 0, forward_failures_ = 0;  // in a row
+  Timer next_timer_, tidy_timer_, dns_timer_, pasta_timer_, forward_timer_;
+  HelperProcess dns_, pasta_;
   std::shared_ptr<bool> alive_;
 };
 

@@ -27,15 +27,17 @@ void Networks::tear_down(const std::string& id, std::function<void()> on_done) {
 }
 
 void Networks::take_down(const std::string& id, Step then) {
-  auto found = records_.find(id);
-  if (found == records_.end() || found->second.endpoints.empty() || !find_tools()) {
-    return taken_down(id, then);
-  }
-  netavark("teardown", found->second,
-           [this, id, then = std::move(then)](const HostCommandResult& result) {
-             if (result.ok()) return taken_down(id, then);
-             take_down_again(id, netavark_complaint(result.output), then);
-           });
+  unserved_.erase(id);
+  forwards_.end(id, [this, id, then = std::move(then)] {
+    auto found = records_.find(id);
+    if (found == records_.end() || found->second.endpoints.empty() || !find_tools()) {
+      return taken_down(id, then);
+    }
+    netavark("teardown", found->second, [this, id, then](const HostCommandResult& result) {
+      if (result.ok()) return taken_down(id, then);
+      take_down_again(id, netavark_complaint(result.output), then);
+    });
+  });
 }
 
 void Networks::take_down_again(const std::string& id, const std::string& complaint, Step then) {
@@ -107,32 +109,39 @@ void Networks::taken_down(const std::string& id, const Step& then) {
   then();
 }
 
-// iptables-save | rules_to_remove() | iptables-restore.
-void Networks::remove_rules(bool v6, GoneNetworks gone, Step then) {
+void Networks::read_rules(bool v6, std::function<void(std::optional<std::string>)> on_done) {
   Result<UniqueFd> made = memory_file();
-  if (!made) return then();
+  if (!made) return on_done(std::nullopt);
   const int out = made->get();
   auto saved = std::make_shared<UniqueFd>(std::move(*made));
   run(
       {v6 ? "ip6tables-save" : "iptables-save"},
-      [this, v6, saved, gone = std::move(gone),
-       then = std::move(then)](const HostCommandResult& result) {
-        const std::string script = rules_to_remove(memory_file_text(saved->get(), kRulesMax), gone);
-        Result<UniqueFd> input = memory_file(script);
-        if (!result.ok() || script.empty() || !input) return then();
-        const int in = input->get();
-        auto kept = std::make_shared<UniqueFd>(std::move(*input));
-        run(
-            {v6 ? "ip6tables-restore" : "iptables-restore", "--noflush", "--wait"},
-            [this, kept, then](const HostCommandResult& restored) {
-              if (!restored.ok()) {
-                warn("cannot remove netavark's chains from the firewall: " + restored.output);
-              }
-              then();
-            },
-            in);
+      [saved, on_done = std::move(on_done)](const HostCommandResult& result) {
+        if (!result.ok()) return on_done(std::nullopt);
+        on_done(memory_file_text(saved->get(), kRulesMax));
       },
       -1, out);
+}
+
+// iptables-save | rules_to_remove() | iptables-restore.
+void Networks::remove_rules(bool v6, GoneNetworks gone, Step then) {
+  read_rules(v6, [this, v6, gone = std::move(gone),
+                  then = std::move(then)](const std::optional<std::string>& saved) {
+    const std::string script = saved ? rules_to_remove(*saved, gone) : std::string();
+    Result<UniqueFd> input = memory_file(script);
+    if (script.empty() || !input) return then();
+    const int in = input->get();
+    auto kept = std::make_shared<UniqueFd>(std::move(*input));
+    run(
+        {v6 ? "ip6tables-restore" : "iptables-restore", "--noflush", "--wait"},
+        [this, kept, then](const HostCommandResult& restored) {
+          if (!restored.ok()) {
+            warn("cannot remove netavark's chains from the firewall: " + restored.output);
+          }
+          then();
+        },
+        in);
+  });
 }
 
 void Networks::tidy_soon() {
@@ -149,8 +158,11 @@ void Networks::tidy() {
         tidy_due_ = false;
         ::unlink((dir_ + "/chains").c_str());
         if (options_.rootless && finishing_) {
-          end_pasta();
-          remove_namespace("host");
+          return pasta_.end([this] {
+            ::unlink(pasta_pid().c_str());
+            remove_namespace("host");
+            job_done();
+          });
         }
         job_done();
       });
@@ -160,8 +172,8 @@ void Networks::tidy() {
 
 void Networks::finish() {
   finishing_ = true;
-  dns_watch_.stop();
-  dns_timer_.stop();
+  dns_.forget();
+  for (Timer* timer : {&dns_timer_, &pasta_timer_, &forward_timer_}) timer->stop();
   if (tidy_due_ && tidy_timer_.armed()) tidy();
 }
 

@@ -10,6 +10,7 @@ import ctypes
 import json
 import os
 import pathlib
+import re
 import shutil
 import socket
 import subprocess
@@ -104,12 +105,25 @@ class HostNetwork:
         self.run("ip", "link", "add", "foreign0", "type", "bridge")
 
     def state(self):
-        """Interfaces and rules, without counters and times."""
+        """Interfaces and rules, without counters and times; the rules also as nft lists them, where there is nf_tables."""
         rules = [line for tool in ("iptables-save", "ip6tables-save") for line in self.run(tool).splitlines()
                  if not line.startswith("#")]
         rules = [line.partition(" [")[0] for line in rules]
         links = [(link["ifname"], link["link_type"]) for link in json.loads(self.run("ip", "-j", "link"))]
-        return {"rules": rules, "links": links}
+        return {"rules": rules, "links": links, "nft": self.nft()}
+
+    def nft(self):
+        """None, with a line that says why, where that cannot be asked."""
+        why = "nft is not installed"
+        if shutil.which("nft"):
+            done = subprocess.run([*self.wrap, "nft", "-s", "list", "ruleset"], capture_output=True, text=True, timeout=60, check=False)
+            if done.returncode == 0:
+                # The kernel's own chains as iptables makes them for any rule, and never removes: empty, and letting all pass.
+                text = re.sub(r"\tchain \w+ \{\n\t\ttype [^;]*; policy accept;\n\t\}\n", "", done.stdout)
+                return [line for line in text.splitlines() if line]
+            why = f"nft: {done.stderr.strip()}"
+        print(f"the rulesets of nft were not compared, only those of iptables-save: {why}")
+        return None
 
     def socket(self, kind=socket.SOCK_STREAM, family=socket.AF_INET):
         """Made in the namespace, in which it stays."""

@@ -386,6 +386,11 @@ TEST_CASE("what a container uses: only where it is known, and while it has a pro
   }
   CHECK(text.find("memory_limit_bytes{") == std::string::npos);
   CHECK(text.find("resource=\"io\"") == std::string::npos);
+  usage.of_cgroup = false;  // it has none: what its network says is all that is known
+  const std::string bare = render_metrics(input, MetricsFormat::text);
+  CHECK_THAT(
+      bare, ContainsSubstring("keepwell_service_network_receive_bytes_total{service=\"web\"} 700"));
+  CHECK(bare.find("keepwell_service_memory_bytes{") == std::string::npos);
   input.usage = [](const ContainerStatus&) { return nullptr; };
   CHECK(render_metrics(input, MetricsFormat::text).find("service_cpu_seconds") ==
         std::string::npos);

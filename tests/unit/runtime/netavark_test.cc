@@ -146,3 +146,36 @@ TEST_CASE("a rule of another program in a shared chain keeps all of them") {
   CHECK(rules_to_remove(rules, {}) ==
         "*filter\n-D FORWARD -j NETAVARK_FORWARD\n-X NETAVARK_FORWARD\nCOMMIT\n");
 }
+
+TEST_CASE("what a flush has taken away is noticed") {
+  NetworkRecord r = record();
+  r.id = "aaaa";
+  r.endpoints.front().bridge = "kw-1";
+  r.ports = {{80, "tcp", "", 8080}};
+  const std::string output = "-A OUTPUT -m addrtype --dst-type LOCAL -j NETAVARK-HOSTPORT-DNAT\n";
+  std::string rules = kRules;
+  rules.insert(rules.find("-A POSTROUTING"), output);
+  CHECK(has_rules_of(rules, r, false));
+  CHECK(has_rules_of("", r, true));  // it has nothing there
+  for (const std::string lost :
+       {"-A FORWARD -m comment", "-A NETAVARK_FORWARD -s 10.89.0.0/20",
+        "-A NETAVARK_ISOLATION_1 -i kw-1", "-A FORWARD -j NETAVARK_ISOLATION_1",
+        "-A POSTROUTING -j NETAVARK-HOSTPORT-MASQ", "-A POSTROUTING -s 10.89.0.0/20",
+        "-A PREROUTING", "-A OUTPUT", "-A NETAVARK-HOSTPORT-DNAT"}) {
+    INFO(lost);
+    std::string less = rules;
+    const std::size_t at = less.find(lost);
+    REQUIRE(at != std::string::npos);
+    less.erase(at, less.find('\n', at) + 1 - at);
+    CHECK_FALSE(has_rules_of(less, r, false));
+  }
+  CHECK_FALSE(has_rules_of("", r, false));
+  // Another container has its ports, this one none.
+  r.id = "bbbb";
+  CHECK_FALSE(has_rules_of(rules, r, false));
+  r.ports.clear();
+  CHECK(has_rules_of(rules, r, false));
+  // With no way out there is nothing to lose.
+  r.endpoints.front().internal = true;
+  CHECK(has_rules_of("", r, false));
+}
