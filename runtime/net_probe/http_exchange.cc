@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <boost/beast/http/parser.hpp>
-#include <boost/beast/http/string_body.hpp>
 
 #include "runtime/net_probe/body_regex.h"
 
@@ -38,10 +37,41 @@ bool iequals(std::string_view a, std::string_view b) {
                     [&](char x, char y) { return lower(x) == lower(y); });
 }
 
+// As Beast's string_body, but no Content-Length is believed: that one reserves it at once, and a
+// server that promises petabytes would end us with std::bad_alloc.
+struct ReceivedBody {
+  using value_type = std::string;
+
+  class reader {
+   public:
+    template <bool IsRequest, class Fields>
+    reader(http::header<IsRequest, Fields>&, std::string& body) : body_(body) {}
+
+    void init(const boost::optional<std::uint64_t>&, boost::beast::error_code& error) {
+      error = {};
+    }
+    template <class Buffers>
+    std::size_t put(const Buffers& buffers, boost::beast::error_code& error) {
+      error = {};
+      const std::size_t before = body_.size();
+      const auto end = boost::asio::buffer_sequence_end(buffers);
+      for (auto each = boost::asio::buffer_sequence_begin(buffers); each != end; ++each) {
+        const boost::asio::const_buffer piece = *each;
+        body_.append(static_cast<const char*>(piece.data()), piece.size());
+      }
+      return body_.size() - before;
+    }
+    void finish(boost::beast::error_code& error) { error = {}; }
+
+   private:
+    std::string& body_;
+  };
+};
+
 }  // namespace
 
 struct HttpExchange::Parser {
-  http::response_parser<http::string_body> response;
+  http::response_parser<ReceivedBody> response;
   std::string pending;  // bytes that Beast wants to see again, with more behind them
 
   Parser() {

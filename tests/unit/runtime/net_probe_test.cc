@@ -136,6 +136,16 @@ TEST_CASE("the request carries host, port and given headers", "[net_probe]") {
   CHECK_THAT(request, !ContainsSubstring("keepwell/"));
 }
 
+TEST_CASE("a response that promises petabytes costs what has come of it", "[net_probe]") {
+  HttpCheck check;
+  check.body_regex = "ready";
+  const std::string head = "HTTP/1.1 200 OK\r\nContent-Length: 9999999999991999\r\n\r\n";
+  const NetVerdict cut_off = judge(check, head + "re", 1, true);
+  CHECK(cut_off.how == How::reset);
+  CHECK_THAT(cut_off.text, ContainsSubstring("in the middle of the body"));
+  CHECK(judge(check, head + "ready" + std::string(100'000, '.'), 4096, false).how == How::exited);
+}
+
 TEST_CASE("an http probe over loopback passes and fails by what it is told", "[net_probe]") {
   CheckSpec check;
   check.kind = ProbeKind::http;
