@@ -196,21 +196,24 @@ TEST_CASE("a keeper that stands still while hundreds end loses no status", "[kee
   int ended = 0;
   int wrong = 0;
   TempDir dir;
+  const std::string gate_path = dir.path + "/gate";
+  REQUIRE(mkfifo(gate_path.c_str(), 0600) == 0);
+  // Each waits for a line of its own; should this test end before, for the end of them.
+  UniqueFd gate(open(gate_path.c_str(), O_RDWR | O_CLOEXEC));
   for (int i = 0; i < kCount; ++i) {
-    rig.sh(
-        "while [ ! -e " + dir.path + "/go ]; do sleep 0.05; done; exit " + std::to_string(i % 200),
-        false,
-        {.on_started = [&](pid_t, UniqueFd) { ++started; },
-         .on_failed = [](Error error) { FAIL(error.text); },
-         .on_exited =
-             [&, i](const ExitRecord& exit) {
-               ++ended;
-               wrong += exit.status() == i % 200 ? 0 : 1;
-             }});
+    rig.sh("read -r _ < " + gate_path + "; exit " + std::to_string(i % 200), false,
+           {.on_started = [&](pid_t, UniqueFd) { ++started; },
+            .on_failed = [](Error error) { FAIL(error.text); },
+            .on_exited =
+                [&, i](const ExitRecord& exit) {
+                  ++ended;
+                  wrong += exit.status() == i % 200 ? 0 : 1;
+                }});
   }
   REQUIRE(rig.run_until([&] { return started == kCount; }));
   kill(rig.keeper(), SIGSTOP);
-  std::ofstream(dir.path + "/go") << "x";
+  const std::string lines(kCount, '\n');
+  REQUIRE(write(gate.get(), lines.data(), lines.size()) == kCount);
   std::vector<pid_t> all = rig.spawned;
   bool over = rig.run_until([&] {  // zombies, all of them: nobody can reap
     return std::ranges::all_of(all, [](pid_t pid) {
