@@ -16,6 +16,7 @@ namespace keepwell {
 namespace {
 
 constexpr Duration kSaveAgain = std::chrono::seconds(5);
+constexpr Duration kFaultsToldEvery = std::chrono::minutes(1);  // they come with each probe
 
 // Both clocks are read one after the other, so that they always differ a little.
 constexpr Duration kSuspendNoticed = std::chrono::milliseconds(100);
@@ -118,6 +119,7 @@ void Driver::drain() {
     }
     if (const auto* event = std::get_if<EngineEvent>(&input)) {
       if (const auto* ended = std::get_if<HookEnded>(event)) count_hook(*ended);
+      if (const auto* ended = std::get_if<ProbeEnded>(event)) tell_fault(*ended);
     }
     hand_over(input);
   }
@@ -138,6 +140,14 @@ void Driver::count_hook(const HookEnded& ended) {
   if (found == running_hooks_.end()) return;
   if (!ended.ok()) ++parts_.stats->hooks[found->second].failures_total;
   running_hooks_.erase(found);
+}
+
+// A check whose probes are all void says nothing about its service; somebody must hear why.
+void Driver::tell_fault(const ProbeEnded& ended) {
+  if (ended.how != ProbeEnded::How::our_fault || ended.error.empty()) return;
+  if (fault_told_ && ended.at - *fault_told_ < kFaultsToldEvery) return;
+  fault_told_ = ended.at;
+  log_warning("a probe does not count: " + ended.error);
 }
 
 void Driver::perform(std::vector<Action>& actions) {

@@ -12,6 +12,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -77,6 +78,7 @@ class Driver {
   void write_down(const Event& event);
   void hand_over(const Input& input);
   void count_hook(const HookEnded& ended);
+  void tell_fault(const ProbeEnded& ended);
   void save(const std::string& id, bool status);
   void save_put_off();
 
@@ -111,6 +113,7 @@ class Driver {
   bool draining_ = false;
   Now now_{};
   Duration suspended_;                           // Loop::suspended() as last seen
+  std::optional<Instant> fault_told_;            // see kFaultsToldEvery
   std::map<HookId, std::string> running_hooks_;  // by name, for the counters
   std::uint64_t last_request_ = 0;
   std::map<std::uint64_t, std::function<void(Status)>> waiting_;

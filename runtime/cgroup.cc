@@ -199,6 +199,10 @@ Status create_container_cgroup(const CgroupRoot& root, std::string_view id,
   return apply_limits(root, path, limits);
 }
 
+bool can_limit(const CgroupRoot& root, std::string_view controller) {
+  return root.layout.find_v1(controller) != nullptr || controller_enabled(root, controller);
+}
+
 Result<std::vector<UniqueFd>> open_create_cgroups(const CgroupRoot& root, std::string_view id) {
   std::vector<UniqueFd> fds;
   if (root.layout.kind != CgroupKind::hybrid) return fds;

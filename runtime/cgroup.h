@@ -84,6 +84,9 @@ Result<CgroupRoot> open_cgroup_root(CgroupLayout layout, const std::string& run_
 // Removes the root where it is empty; for a clean stop. Best effort.
 void remove_cgroup_root(const CgroupRoot& root);
 
+// Whether limits of CONTROLLER can be set below ROOT, in whichever tree has it.
+bool can_limit(const CgroupRoot& root, std::string_view controller);
+
 // linux.cgroupsPath for container ID.
 std::string payload_path(const CgroupRoot& root, std::string_view id);
 

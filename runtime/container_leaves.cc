@@ -40,7 +40,10 @@ Result<std::shared_ptr<ProbeLeaf>> Container::take_leaf(const std::string& name)
   if (!leaf.probe) {
     CgroupLimits limits;
     const ProbeLimits& probe = order_.spec->probe_limits;
-    if (probe.pids > 0) limits.pids = probe.pids;
+    // The default is ours: a host that cannot have it is probed all the same.
+    const bool asked_for = probe.pids != ProbeLimits{}.pids;
+    if (probe.pids > 0 && (asked_for || can_limit(*context_->cgroups, "pids")))
+      limits.pids = probe.pids;
     if (probe.memory_bytes > 0) limits.memory_bytes = probe.memory_bytes;
     Result<CgroupLeaf> made = CgroupLeaf::create(*context_->cgroups, id_,
                                                  "probe-" + std::to_string(next_leaf_++), limits);
