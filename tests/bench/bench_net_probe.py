@@ -107,11 +107,13 @@ def many(checks, seconds):
         kw.write({"x-keepwell": {"metrics": {"histograms": "off"}, "log": {"level": "warn"}}, "services": services})
         kw.start()
         e2e.wait_until("all run", lambda: all(row["State"] == "running" for row in kw.ps()), 120)
-        time.sleep(5)
         agent = kw.agent_pid()
-        # One scrape before and one after: with 10,000 checks each has some 20 MB.
+
         def all_probes(metrics):
             return sum(v for k, v in metrics.items() if k.startswith("keepwell_probes_total"))
+        # The first verdict of each check is written down with all of its container; what is meant here comes after that.
+        e2e.wait_until("each was probed thrice", lambda: all_probes(kw.metrics()) >= 3 * checks, 120, 5)
+        # One scrape before and one after: with 10,000 checks each has some 20 MB.
         first = kw.metrics()
         began, cpu = time.monotonic(), cpu_of(agent)
         time.sleep(seconds)
