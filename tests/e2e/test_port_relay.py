@@ -163,8 +163,9 @@ class Relay(unittest.TestCase):
         front = listening()
         place = front.getsockname()
         self.relay((front, target(*nowhere)))
-        with socket.create_connection(place, timeout=10) as client, self.assertRaises(ConnectionResetError):
-            client.recv(1)
+        with self.assertRaises(ConnectionResetError):  # as early as in connect()
+            with socket.create_connection(place, timeout=10) as client:
+                client.recv(1)
         # Later somebody does.
         with listening(*nowhere) as server:
             server.settimeout(10)
