@@ -37,14 +37,9 @@ class Case(unittest.TestCase):
 
     def setUp(self):
         net_stage.need_networks()
-        self.host = self.enterContext(net_stage.HostNetwork()) if hasattr(self, "enterContext") else self.enter(net_stage.HostNetwork())
+        self.host = self.enterContext(net_stage.HostNetwork())
         self.host.foreign_rules()
         self.before = self.host.state()
-
-    def enter(self, context):
-        value = context.__enter__()
-        self.addCleanup(context.__exit__, None, None, None)
-        return value
 
     def keepwell(self, services, **top):
         start = top.pop("start", True)
@@ -232,7 +227,7 @@ class BadDays(Case):
         host.run("ip", "addr", "add", "10.66.0.1/16", "dev", "other0")
         host.run("ip", "link", "set", "other0", "up")
         self.before = host.state()
-        taken = self.enter(host.socket())
+        taken = self.enterContext(host.socket())
         taken.bind(("0.0.0.0", 8090))
         taken.listen()
         services = {"good": host.service("good", ports=["8091:8000"]),

@@ -248,7 +248,7 @@ class Networks(UserContainers):
         super().setUp()
         net_stage.need_networks()
         need_user_namespaces()
-        self.host, self.world = self.enter(net_stage.HostNetwork()), self.enter(net_stage.HostNetwork())
+        self.host, self.world = self.enterContext(net_stage.HostNetwork()), self.enterContext(net_stage.HostNetwork())
         self.host.run("ip", "link", "add", "up0", "type", "veth", "peer", "name", "up1", "netns", str(self.world.path))
         for side, name, own in ((self.host, "up0", "192.0.2.2/24"), (self.world, "up1", "192.0.2.1/24")):
             side.run("ip", "addr", "add", own, "dev", name)
@@ -258,11 +258,6 @@ class Networks(UserContainers):
         self.host.run("ip", "route", "add", "default", "via", "192.0.2.1")
         self.host.foreign_rules()
         self.before = self.host.state()
-
-    def enter(self, context):
-        value = context.__enter__()
-        self.addCleanup(context.__exit__, None, None, None)
-        return value
 
     def server(self, name, **more):
         service = self.host.service(name, **more)
@@ -289,7 +284,7 @@ class Networks(UserContainers):
 
     def test_published_ports(self):
         host = self.host
-        taken = self.enter(host.socket())
+        taken = self.enterContext(host.socket())
         taken.bind(("0.0.0.0", 18090))
         taken.listen()
         kw = self.keepwell({"web": self.server("web", ports=["18080:8000", "127.0.0.1:18081:8000", "18080:8000/udp", "8000"], restart="always"),
