@@ -1,8 +1,13 @@
 // keepwell-enter, first half: what happens with the host's view of things. Started by the keeper's
 // vfork + execveat, so it has an address space of its own from its first instruction: nothing that
 // a container does to it reaches the keeper. It joins cgroups and namespaces, then clones with
-// CLONE_PARENT: the clone is the keeper's child and lives in the target's pid namespace. The kernel
-// itself writes the clone's pid into a page shared with the keeper, which the clone does not have.
+// CLONE_PARENT: the clone is the keeper's child and lives in the target's pid namespace. This half
+// says which process that is by its own name, which the keeper reads before it reaps it: no memory
+// and no descriptor is needed for it that the clone would have too.
+//
+// The clone is given this program's memory instead of a copy, which saves half of a clone and the
+// tearing down. It goes on, and can be acted on from inside as what it becomes, only when this half
+// has left that memory (see run_clone()).
 //
 // No libc, no allocation, no descriptor beyond those given. Everything here is one system call
 // after another, in the order that matters (see each comment). Signals come blocked, and none of
@@ -31,30 +36,14 @@ struct SchedAttr {
   std::uint64_t runtime, deadline, period;
 };
 
-// The page with the slot that gets the clone's pid. Not inherited by the clone.
-std::uint32_t* map_report(long fd, long slot) {
-  unsigned long bytes = (static_cast<unsigned long>(slot) + 1) * sizeof(std::uint32_t);
-  long size = kernel(__NR_lseek, fd, 0, 2 /* SEEK_END */);
-  if (size < 0 || static_cast<unsigned long>(size) < bytes) exit_process(kNoRequest);
-  long page = kernel(__NR_mmap, 0, static_cast<long>(bytes), 3 /* read, write */,
-                     1 /* MAP_SHARED */, fd, 0);
-  if (page < 0 && page > -4096) exit_process(kNoRequest);
-  if (kernel(__NR_madvise, page, static_cast<long>(bytes), 10 /* MADV_DONTFORK */) < 0) {
-    exit_process(kNoRequest);
-  }
-  close_fd(fd);
-  return reinterpret_cast<std::uint32_t*>(page) + slot;
-}
-
-long parse_number(const char* text) {
-  if (text == nullptr || *text == '\0') return -1;
-  long value = 0;
-  for (; *text != '\0'; ++text) {
-    if (*text < '0' || *text > '9' || value > 1000000) return -1;
-    value = value * 10 + (*text - '0');
-  }
-  return value;
-}
+// What the clone goes on with.
+struct Onward {
+  Plan plan;
+  long parent = 0;
+  int host_half = 0;  // 1 until that half has left this memory: the kernel sets it to 0
+  int named = 0;      // 1 once it has said who the clone is
+} onward;
+alignas(4096) char clone_stack[64 * 1024];
 
 void set_oom_score(const Plan& plan) {
   if (!plan.has(kPlanOomScoreAdj)) return;
@@ -188,15 +177,35 @@ void close_descriptors(const Plan& plan) {
   require(EnterStep::close_fds, kernel(__NR_close_range, from, 0xffffffff, 0));
 }
 
+// Where the clone begins. It waits until the half that the host's view belongs to is gone: nobody
+// who can act on the clone is to find one with other rights in the same memory. That half has
+// nothing left to do but to say who this is, so the wait is short, mostly none. If it was killed
+// before it could, nobody would know of this process, so it ends too.
+[[noreturn]] void run_clone() {
+  while (__atomic_load_n(&onward.host_half, __ATOMIC_ACQUIRE) != 0) {
+    kernel(__NR_futex, address(&onward.host_half), 0 /* FUTEX_WAIT */, 1);
+  }
+  if (onward.named == 0) exit_process(kNoRequest);
+  run_inside(onward.plan, onward.parent);
+}
+
+void name_clone(long pid) {
+  char name[16] = {};
+  char* at = name + sizeof(name) - 1;
+  do {
+    *--at = static_cast<char>('0' + pid % 10);
+    pid /= 10;
+  } while (pid != 0 && at > name + kClonePrefixBytes);
+  for (int i = kClonePrefixBytes; i > 0; --i) *--at = kClonePrefix[i - 1];
+  kernel(__NR_prctl, 15 /* PR_SET_NAME */, address(at));
+  __atomic_store_n(&onward.named, 1, __ATOMIC_RELEASE);
+}
+
 }  // namespace
 
-[[noreturn]] void start_program(long argc, char** argv) {
-  if (argc != 3) exit_process(kNoRequest);
+[[noreturn]] void start_program(long argc, char**) {
+  if (argc != 1) exit_process(kNoRequest);
   kernel(__NR_prctl, kDumpable, 0);
-  long report_fd = parse_number(argv[1]);
-  long slot = parse_number(argv[2]);
-  if (report_fd < kPlanFirstFreeFd || slot < 0) exit_process(kNoRequest);
-  std::uint32_t* report = map_report(report_fd, slot);
   kernel(__NR_fcntl, kStatusFd, 2 /* F_SETFD */, 1 /* FD_CLOEXEC */);
 
   Plan plan = load_plan();
@@ -206,16 +215,20 @@ void close_descriptors(const Plan& plan) {
   set_scheduling(plan);
   give_stdio_to_namespace_root(plan);
   set_labels(plan);
-  long parent = kernel(__NR_getppid);
+  onward.plan = plan;
+  onward.parent = plan.header->namespaces == 0 ? kernel(__NR_getppid) : 0;
   join_namespaces(plan);
   close_descriptors(plan);
 
+  onward.host_half = 1;
+  kernel(__NR_set_tid_address, address(&onward.host_half));
   clone_args args = {};
-  args.flags = CLONE_PARENT | CLONE_PARENT_SETTID;
-  args.parent_tid = reinterpret_cast<std::uint64_t>(report);
-  long pid = kernel(__NR_clone3, address(&args), sizeof(args));
+  args.flags = CLONE_PARENT | CLONE_VM;
+  args.stack = reinterpret_cast<std::uint64_t>(clone_stack);
+  args.stack_size = sizeof(clone_stack);
+  long pid = clone_to(&args, sizeof(args), run_clone);
   require(EnterStep::clone, pid);
-  if (pid == 0) run_inside(plan, plan.header->namespaces == 0 ? parent : 0);
+  name_clone(pid);
   exit_process(0);
 }
 

@@ -21,6 +21,11 @@ inline constexpr int kPlanFd = 3;    // the plan itself
 inline constexpr int kStatusFd = 4;  // write end of the status pipe
 inline constexpr int kPlanFirstFreeFd = 5;
 
+// Once it has made the process that becomes the program, enter renames itself (/proc/PID/comm) to
+// this and the pid of that process, as the keeper sees it.
+inline constexpr char kClonePrefix[] = "made ";
+inline constexpr int kClonePrefixBytes = sizeof(kClonePrefix) - 1;
+
 inline constexpr std::uint32_t kPlanMagic = 0x6e706b77;  // "wkpn"
 inline constexpr std::uint32_t kPlanVersion = 2;
 inline constexpr std::uint32_t kPlanBytesMax = 4u << 20;  // argv and env of one exec

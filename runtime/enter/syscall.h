@@ -21,6 +21,17 @@ inline long kernel(long number, long a = 0, long b = 0, long c = 0, long d = 0, 
   return result;
 }
 
+// clone3 of ARGS, which names a stack for the child: there, and in the caller's memory if ARGS says
+// CLONE_VM, it calls ENTRY, which must not return.
+inline long clone_to(const void* args, unsigned long size, void (*entry)()) {
+  long result;
+  asm volatile("syscall\n test %%rax, %%rax\n jnz 1f\n xor %%ebp, %%ebp\n call *%[entry]\n ud2\n1:"
+               : "=a"(result)
+               : "a"(__NR_clone3), "D"(args), "S"(size), [entry] "r"(entry)
+               : "rcx", "r11", "memory");
+  return result;
+}
+
 #elif defined(__aarch64__)
 
 inline long kernel(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0,
@@ -36,6 +47,17 @@ inline long kernel(long number, long a = 0, long b = 0, long c = 0, long d = 0, 
                : "+r"(x0)
                : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
                : "memory");
+  return x0;
+}
+
+inline long clone_to(const void* args, unsigned long size, void (*entry)()) {
+  register long x8 asm("x8") = __NR_clone3;
+  register long x0 asm("x0") = reinterpret_cast<long>(args);
+  register unsigned long x1 asm("x1") = size;
+  asm volatile("svc 0\n cbnz x0, 1f\n mov x29, xzr\n blr %[entry]\n brk 1\n1:"
+               : "+r"(x0)
+               : "r"(x8), "r"(x1), [entry] "r"(entry)
+               : "x30", "memory");
   return x0;
 }
 

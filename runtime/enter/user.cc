@@ -13,7 +13,7 @@ namespace {
 
 UserLookup lookup;  // in .bss: pages of it that are not touched cost nothing
 char buffer[kUserLineBytesMax];
-char home_entry[kHomeBytesMax + 8] = "HOME=";
+char home_entry[kHomeBytesMax + 8];
 
 // A negative errno, or the descriptor of a regular file of acceptable size.
 long open_user_file(const char* path) {
@@ -101,6 +101,8 @@ void look_up_user(const Plan& plan) {
 }
 
 void add_home(const Plan& plan) {
+  constexpr char kName[] = "HOME=";
+  for (std::size_t i = 0; i < 5; ++i) home_entry[i] = kName[i];
   std::size_t size = lookup.home_size;
   for (std::size_t i = 0; i < size; ++i) home_entry[5 + i] = lookup.home[i];
   if (size == 0) home_entry[5] = '/';

@@ -17,8 +17,7 @@
 namespace keepwell {
 namespace {
 
-constexpr int kSlots = 1024;  // spawns whose helper has not ended yet; a helper lives for 1 ms
-constexpr std::size_t kSlotBytes = kSlots * sizeof(std::uint32_t);
+constexpr std::size_t kHelpersMax = 1024;    // that have not ended yet; one lives for 1 ms
 constexpr std::size_t kStrangersMax = 4096;  // claims come within moments of the exit
 constexpr std::uint64_t kRecheckMs = 2000;   // for a foreign zombie to be reaped by its parent
 
@@ -65,30 +64,16 @@ bool is_our_child(pid_t pid) {
 
 }  // namespace
 
-int Children::open(UniqueFd report) {
-  bool fresh = !report;
-  report_ = fresh ? move_up(UniqueFd(memfd_create("spawns", MFD_CLOEXEC))) : std::move(report);
-  if (!report_ || (fresh && ftruncate(report_.get(), kSlotBytes) != 0)) return errno;
-  void* map = mmap(nullptr, kSlotBytes, PROT_READ | PROT_WRITE, MAP_SHARED, report_.get(), 0);
-  if (map == MAP_FAILED) return errno;
-  slots_ = static_cast<volatile std::uint32_t*>(map);
-  for (int slot = kSlots - 1; slot >= 0; --slot) free_slots_.push_back(slot);
-  return 0;
-}
-
 int Children::spawn(ChildProcess child, int program, std::span<const int> fds) {
   ++stats_.spawns;
   if (children_.contains(child.id)) return EEXIST;
-  if (free_slots_.empty()) return EAGAIN;
-  int slot = free_slots_.back();
-  slots_[slot] = 0;
-  pid_t helper = launch_enter(program, fds, report_.get(), slot);
+  if (helpers_.size() >= kHelpersMax) return EAGAIN;
+  pid_t helper = launch_enter(program, fds);
   if (helper < 0) {
     ++stats_.spawn_failures;
     return -helper;
   }
-  free_slots_.pop_back();
-  helpers_[helper] = {child.id, slot};
+  helpers_[helper] = child.id;
   children_.emplace(child.id, std::move(child));
   return 0;
 }
@@ -115,7 +100,7 @@ int Children::claim(ChildProcess child) {
   if (ours) {
     by_pid_[known.pid] = known.id;
   } else {  // not ours, or not yet: whichever comes first, its end or our reaping it, is taken
-    known.pidfd = std::move(pidfd);
+    known.pidfd = move_out_of_the_way(std::move(pidfd));
     events_.on_foreign(known);
   }
   return 0;
@@ -140,9 +125,9 @@ void Children::reap(pid_t named) {
     if (child == nullptr && !helper) {
       // It may be the process of a helper that is not reaped yet. It is still a zombie, so a pidfd
       // can be had.
-      for (const auto& [helper_pid, of] : helpers_) {
-        if (slots_[of.slot] != static_cast<std::uint32_t>(pid)) continue;
-        if (auto it = children_.find(of.id); it != children_.end() && it->second.pid == 0) {
+      for (const auto& [helper_pid, id] : helpers_) {
+        if (made_by(helper_pid) != pid) continue;
+        if (auto it = children_.find(id); it != children_.end() && it->second.pid == 0) {
           child = &it->second;
         }
       }
@@ -154,11 +139,12 @@ void Children::reap(pid_t named) {
         child = find_by_pid(pid, start_ticks);
       }
     }
+    const pid_t made = helper ? made_by(pid) : 0;
     rusage usage{};
     wait_for(P_PID, pid, info, 0, &usage);
     ++stats_.reaped;
     if (helper) {
-      helper_ended(pid, status);
+      helper_ended(pid, made, status);
       continue;
     }
     if (child == nullptr && events_.on_other(pid, status)) continue;
@@ -179,23 +165,21 @@ void Children::reap(pid_t named) {
   }
 }
 
-// A helper is gone. What its slot holds decides, not its status: killed after the clone, it has
-// still made our child.
-void Children::helper_ended(pid_t pid, int status) {
-  Helper helper = helpers_.at(pid);
+// A helper is gone. What it has MADE decides, not its status: killed afterwards, it has still made
+// our child.
+void Children::helper_ended(pid_t pid, pid_t made, int status) {
+  const std::uint64_t id = helpers_.at(pid);
   helpers_.erase(pid);
-  auto made = static_cast<pid_t>(slots_[helper.slot]);
-  free_slots_.push_back(helper.slot);
-  auto it = children_.find(helper.id);
+  auto it = children_.find(id);
   if (it == children_.end() || it->second.pid != 0) return;  // began already, maybe ended too
-  if (made != 0) {
+  if (made > 0 && is_our_child(made) && !by_pid_.contains(made) && !helpers_.contains(made)) {
     began(it->second, made);
     return;
   }
   ++stats_.spawn_failures;
   bool doomed = it->second.doomed;
   children_.erase(it);
-  if (!doomed) events_.on_failed(helper.id, 0, status);
+  if (!doomed) events_.on_failed(id, 0, status);
 }
 
 void Children::began(ChildProcess& child, pid_t pid) {
@@ -252,8 +236,8 @@ void Children::kill_ephemeral() {
     child.doomed = true;
     end_one(child);
   }
-  for (const auto& [pid, helper] : helpers_) {
-    auto it = children_.find(helper.id);
+  for (const auto& [pid, id] : helpers_) {
+    auto it = children_.find(id);
     if (it != children_.end() && it->second.doomed && it->second.pid == 0) kill(pid, SIGKILL);
   }
 }
@@ -306,11 +290,6 @@ void Children::restore(ChildProcess child) {
   if (child.pid != 0 && !child.ended && !child.pidfd) by_pid_[child.pid] = child.id;
   ChildProcess& known = children_.emplace(child.id, std::move(child)).first->second;
   if (known.pidfd) events_.on_foreign(known);
-}
-
-void Children::restore(pid_t helper_pid, Helper helper) {
-  std::erase(free_slots_, helper.slot);
-  helpers_[helper_pid] = helper;
 }
 
 }  // namespace keepwell

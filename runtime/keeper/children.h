@@ -53,8 +53,6 @@ class Children {
   Children(const Children&) = delete;
   Children& operator=(const Children&) = delete;
 
-  // Prepares the page of slots, or maps REPORT, that of the keeper before an upgrade; 0 or errno.
-  int open(UniqueFd report = {});
   void set_events(Events events) { events_ = std::move(events); }
 
   // Starts PROGRAM (keepwell-enter) for CHILD. on_started or on_failed follows, at the earliest
@@ -88,37 +86,29 @@ class Children {
   const wire::Stats& stats_so_far() const { return stats_; }
 
   // For an upgrade: what is not in all().
-  struct Helper {
-    std::uint64_t id = 0;
-    int slot = 0;
-  };
   struct Stranger {  // an orphan's exit that nobody has claimed
     pid_t pid = 0;
     std::uint64_t start_ticks = 0;
     wire::Exited exit{};
   };
-  const std::unordered_map<pid_t, Helper>& helpers() const { return helpers_; }
+  const std::unordered_map<pid_t, std::uint64_t>& helpers() const { return helpers_; }
   const std::deque<Stranger>& strangers() const { return strangers_; }
-  int report() const { return report_.get(); }
   void restore(ChildProcess child);
-  void restore(pid_t helper_pid, Helper helper);
+  void restore(pid_t helper, std::uint64_t id) { helpers_[helper] = id; }
   void restore(Stranger stranger) { strangers_.push_back(stranger); }
 
  private:
   void began(ChildProcess& child, pid_t pid);
   void ended(ChildProcess& child, const wire::Exited& exit);
-  void helper_ended(pid_t pid, int status);
+  void helper_ended(pid_t pid, pid_t made, int status);
   ChildProcess* find_by_pid(pid_t pid, std::uint64_t start_ticks);
   void end_one(ChildProcess& child);
   bool settle_foreign(ChildProcess& child, std::uint64_t now_ms);
 
   Events events_;
-  UniqueFd report_;
-  volatile std::uint32_t* slots_ = nullptr;
-  std::vector<int> free_slots_;
   std::map<std::uint64_t, ChildProcess> children_;
-  std::unordered_map<pid_t, std::uint64_t> by_pid_;  // of our own living children
-  std::unordered_map<pid_t, Helper> helpers_;
+  std::unordered_map<pid_t, std::uint64_t> by_pid_;   // of our own living children
+  std::unordered_map<pid_t, std::uint64_t> helpers_;  // keepwell-enter, and for which child
   std::deque<Stranger> strangers_;
   wire::Stats stats_{};
 };

@@ -101,9 +101,8 @@ int Keeper::open() {
 
 void Keeper::start_fresh() {
   program_ = load_program(options_.enter_path);
-  int error = program_ ? children_.open() : errno;
-  if (error != 0) {
-    say("cannot start with %s: %s", options_.enter_path.c_str(), std::strerror(error));
+  if (!program_) {
+    say("cannot start with %s: %s", options_.enter_path.c_str(), std::strerror(errno));
     exit_code_ = 1;
     done_ = true;
     return;

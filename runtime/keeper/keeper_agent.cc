@@ -7,6 +7,7 @@
 
 #include "runtime/keeper/clock.h"
 #include "runtime/keeper/keeper.h"
+#include "runtime/keeper/launch.h"
 #include "runtime/keeper/say.h"
 
 namespace keepwell {
@@ -169,7 +170,7 @@ void Keeper::on_keep(wire::Datagram& message) {
   }
   KeptFd& kept = kept_[name];
   kept = {};
-  kept.fd = std::move(message.fds.front());
+  kept.fd = move_out_of_the_way(std::move(message.fds.front()));
   kept.blob = std::move(blob);
   kept.for_logger = body.for_logger != 0;
   kept.stream = next_stream_++;

@@ -31,6 +31,7 @@ namespace keepwell {
 namespace {
 
 constexpr int kHighFd = static_cast<int>(wire::kFdsMax) + 2;
+constexpr int kHeldFd = 4 * kHighFd;  // room for an order's descriptors below it
 
 rlimit original_limit{};
 bool limit_raised = false;
@@ -143,17 +144,18 @@ UniqueFd move_up(UniqueFd fd) {
   return UniqueFd(fcntl(fd.get(), F_DUPFD_CLOEXEC, kHighFd));
 }
 
-pid_t launch_enter(int program, std::span<const int> fds, int report, int slot) {
-  std::vector<int> sources(fds.begin(), fds.end());
-  sources.push_back(report);
-  std::array<char, 12> count{};
-  std::array<char, 12> slot_text{};
-  std::snprintf(count.data(), count.size(), "%zu", fds.size());
-  std::snprintf(slot_text.data(), slot_text.size(), "%d", slot);
-  std::string name = "keepwell-enter";
-  std::array<char*, 4> argv{name.data(), count.data(), slot_text.data(), nullptr};
+UniqueFd move_out_of_the_way(UniqueFd fd) {
+  if (fd.get() >= kHeldFd) return fd;
+  UniqueFd moved(fcntl(fd.get(), F_DUPFD_CLOEXEC, kHeldFd));
+  return moved ? std::move(moved) : std::move(fd);
+}
+
+pid_t launch_enter(int program, std::span<const int> fds) {
+  std::vector<int> places(fds.begin(), fds.end());
+  char name[] = "keepwell-enter";
+  std::array<char*, 2> argv{name, nullptr};
   std::array<char*, 1> env{nullptr};
-  EnterLaunch launch{program, sources, argv.data(), env.data()};
+  EnterLaunch launch{program, places, argv.data(), env.data()};
   pid_t pid = clone(exec_enter, enter_stack.data() + enter_stack.size(),
                     CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD, &launch);
   return outcome(pid, errno, launch.error);

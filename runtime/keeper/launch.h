@@ -30,10 +30,10 @@ void raise_descriptor_limit();
 std::uint64_t original_descriptor_limit();
 void set_original_descriptor_limit(std::uint64_t soft);  // as the keeper before an upgrade knew it
 
-// Runs PROGRAM (of load_program) with FDS as its descriptors 0..n-1 and REPORT as n; argv is
-// {"keepwell-enter", "<n>", "<slot>"}, the environment is empty, all signals are blocked. Returns
-// its pid, or -errno. REQUIRES: PROGRAM and REPORT are above kFdsMax; all signals are blocked.
-pid_t launch_enter(int program, std::span<const int> fds, int report, int slot);
+// Runs PROGRAM (of load_program) with FDS as its descriptors 0..n-1, the environment empty and all
+// signals blocked. Returns its pid, or -errno. REQUIRES: PROGRAM is above kFdsMax; all signals are
+// blocked.
+pid_t launch_enter(int program, std::span<const int> fds);
 
 // Runs ARGV (argv[0] is a path) with this process's environment and stdio, FDS as 3, 4..., no
 // signal blocked, and, unless it OUTLIVES the keeper, SIGKILL when that ends. Returns its pid, or
@@ -43,5 +43,10 @@ pid_t launch_attendant(const std::vector<std::string>& argv, std::span<const int
 
 // FD moved above the numbers that launch_enter overwrites.
 UniqueFd move_up(UniqueFd fd);
+
+// FD, which is to be held for long, moved out of the low numbers, where the limit allows it. Those
+// are for what comes with an order: launch_enter's child copies the table up to the highest of
+// them.
+UniqueFd move_out_of_the_way(UniqueFd fd);
 
 }  // namespace keepwell

@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "runtime/enter/plan_format.h"
 #include "runtime/unique_fd.h"
 
 namespace keepwell {
@@ -47,6 +48,16 @@ std::optional<ProcStat> read_proc_stat(pid_t pid) {
     if (field == 52) stat.exit_status = static_cast<int>(std::strtol(token, nullptr, 10));
   }
   return stat;
+}
+
+pid_t made_by(pid_t helper) {
+  std::array<char, 64> path{};
+  std::snprintf(path.data(), path.size(), "/proc/%d/comm", helper);
+  UniqueFd file(open(path.data(), O_RDONLY | O_CLOEXEC));
+  std::array<char, 32> name{};
+  if (!file || read(file.get(), name.data(), name.size() - 1) <= 0) return 0;
+  if (std::strncmp(name.data(), kClonePrefix, kClonePrefixBytes) != 0) return 0;
+  return static_cast<pid_t>(std::strtol(name.data() + kClonePrefixBytes, nullptr, 10));
 }
 
 std::optional<int> exit_status_of_reaped(int pidfd) {

@@ -1,4 +1,4 @@
-// The three facts about a process that the keeper takes from the kernel besides wait.
+// The few facts about a process that the keeper takes from the kernel besides wait.
 #pragma once
 
 #include <sys/types.h>
@@ -16,6 +16,10 @@ struct ProcStat {
 
 // /proc/PID/stat; none if there is no such process.
 std::optional<ProcStat> read_proc_stat(pid_t pid);
+
+// The process that keepwell-enter, which is HELPER and may have ended, has made
+// (enter/plan_format.h); 0: none that it said.
+pid_t made_by(pid_t helper);
 
 // How the process behind PIDFD ended, as waitpid says, if the kernel tells others than its parent
 // (PIDFD_GET_INFO with PIDFD_INFO_EXIT, Linux 6.15) and it was reaped.

@@ -169,8 +169,8 @@ void save_children(std::string& out, const Children& children) {
          << child.key;
     write_exit(line, child.exit);
   }
-  for (const auto& [pid, helper] : children.helpers()) {
-    Line(out, "helper") << pid << helper.id << helper.slot;
+  for (const auto& [pid, id] : children.helpers()) {
+    Line(out, "helper") << pid << id;
   }
   for (const Children::Stranger& stranger : children.strangers()) {
     Line line(out, "stranger");
@@ -208,7 +208,7 @@ UniqueFd KeeperState::save(const Keeper& keeper) {
     Line argv(out, "argv");
     for (const std::string& argument : options.agent_argv) argv << argument;
   }
-  Line(out, "fds") << options.lock.get() << options.listen.get() << keeper.children_.report();
+  Line(out, "fds") << options.lock.get() << options.listen.get();
   Line(out, "limit") << original_descriptor_limit();
   write_attendant(out, "agent", keeper.agent_);
   write_attendant(out, "logger", keeper.logger_);
@@ -244,11 +244,10 @@ bool KeeperState::load_of_children(Children& children, Words& words) {
     load_child(words, children);
   } else if (words.name() == "helper") {
     pid_t pid = 0;
-    Children::Helper helper;
+    std::uint64_t id = 0;
     words.number(pid);
-    words.number(helper.id);
-    words.number(helper.slot);
-    children.restore(pid, helper);
+    words.number(id);
+    children.restore(pid, id);
   } else if (words.name() == "stranger") {
     Children::Stranger stranger;
     words.number(stranger.pid);
@@ -280,9 +279,6 @@ bool KeeperState::load_of_options(Keeper& keeper, Words& words) {
   } else if (words.name() == "fds") {
     words.fd(options.lock);
     words.fd(options.listen);
-    UniqueFd report;
-    words.fd(report);
-    return keeper.children_.open(std::move(report)) == 0;
   } else {
     return false;
   }
@@ -327,7 +323,7 @@ bool KeeperState::load(Keeper& keeper, int state) {
     if (load_of_options(keeper, words) || load_of_children(keeper.children_, words)) continue;
     load_of_keeper(keeper, words);
   }
-  return keeper.children_.report() >= 0;
+  return true;
 }
 
 void KeeperState::set_inheritable(const Keeper& keeper, bool inheritable) {
@@ -338,7 +334,6 @@ void KeeperState::set_inheritable(const Keeper& keeper, bool inheritable) {
   set(keeper.options_.listen);
   set(keeper.agent_.control);
   set(keeper.logger_.control);
-  fcntl(keeper.children_.report(), F_SETFD, inheritable ? 0 : FD_CLOEXEC);
   for (const auto& [name, kept] : keeper.kept_) set(kept.fd);
   for (const auto& [id, child] : keeper.children_.all()) set(child.pidfd);
 }

@@ -1,6 +1,6 @@
 // Plays the keeper for tests of keepwell-enter: puts descriptors in place, starts the program from
-// a sealed memfd, reads the report page and the status pipe, waits for both processes. Also makes a
-// small real container with runc, for the tests that need one (root only).
+// a sealed memfd, reads what it has made and the status pipe, waits for both processes. Also makes
+// a small real container with runc, for the tests that need one (root only).
 #pragma once
 
 #include <fcntl.h>
@@ -73,25 +73,21 @@ struct Pipe {
   }
 };
 
-// What the keeper does for one Spawn message. Returns the helper's pid; *report is the slot.
+// What the keeper does for one Spawn message. BEFORE is called in the child, which shares our
+// memory: system calls only.
 class Spawned {
  public:
-  Spawned(const std::vector<int>& fds) {
-    report_fd_ = UniqueFd(::memfd_create("report", MFD_CLOEXEC));
-    REQUIRE(::ftruncate(report_fd_.get(), 4096) == 0);
-    slots_ = static_cast<volatile std::uint32_t*>(
-        ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, report_fd_.get(), 0));
+  explicit Spawned(const std::vector<int>& fds, void (*before)() = nullptr) {
     std::vector<int> high;
     for (int fd : fds) high.push_back(::fcntl(fd, F_DUPFD_CLOEXEC, 500));
-    high.push_back(::fcntl(report_fd_.get(), F_DUPFD_CLOEXEC, 500));
-    std::string count = std::to_string(fds.size());
-    const char* argv[] = {"keepwell-enter", count.c_str(), "7", nullptr};
+    const char* argv[] = {"keepwell-enter", nullptr};
     const char* env[] = {nullptr};
     int program = sealed_program();
     pid_t pid = ::vfork();
     if (pid == 0) {
       for (std::size_t i = 0; i < high.size(); ++i) ::dup2(high[i], static_cast<int>(i));
       ::syscall(SYS_close_range, high.size(), ~0u, 4 /* CLOEXEC */);
+      if (before != nullptr) before();
       ::syscall(SYS_execveat, program, "", argv, env, AT_EMPTY_PATH);
       ::_exit(99);
     }
@@ -104,13 +100,16 @@ class Spawned {
       ::kill(pid(), SIGKILL);
       wait();
     }
-    ::munmap(const_cast<std::uint32_t*>(slots_), 4096);
   }
   Spawned(const Spawned&) = delete;
 
   // Waits for the first half; its exit status.
   int wait_helper() {
     if (helper_ > 0) {
+      siginfo_t info{};
+      REQUIRE(::waitid(P_PID, static_cast<id_t>(helper_), &info, WEXITED | WNOWAIT) == 0);
+      const std::string name = slurp("/proc/" + std::to_string(helper_) + "/comm");
+      if (name.starts_with(kClonePrefix)) pid_ = std::stoi(name.substr(kClonePrefixBytes));
       REQUIRE(::waitpid(helper_, &helper_status_, 0) == helper_);
       helper_ = 0;
     }
@@ -119,7 +118,7 @@ class Spawned {
 
   pid_t pid() {
     wait_helper();
-    return static_cast<pid_t>(slots_[7]);
+    return pid_;
   }
 
   // Waits for the program itself, which must be our child. -1: there is none.
@@ -133,9 +132,8 @@ class Spawned {
   }
 
  private:
-  UniqueFd report_fd_;
-  volatile std::uint32_t* slots_ = nullptr;
   pid_t helper_ = 0;
+  pid_t pid_ = 0;
   int helper_status_ = 0;
   int status_ = 0;
   bool reaped_ = false;

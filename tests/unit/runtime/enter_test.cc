@@ -1,6 +1,9 @@
 // keepwell-enter as the keeper uses it: on the host, without containers. What needs one is in
 // enter_container_test.cc.
 #include <elf.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 
 #include <cstring>
@@ -279,6 +282,42 @@ TEST_CASE("whatever is no plan is refused before anything is done") {
   CHECK(with([](PlanHeader& h) {
           h.groups = {sizeof(PlanHeader), 0x40000000};
         }) == EnterStep::plan);
+}
+
+// Kills whoever renames itself, as keepwell-enter's first half does to say what it has made.
+void kill_at_the_naming() {
+  sock_filter filter[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_prctl, 0, 3),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PR_SET_NAME, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  sock_fprog program{static_cast<unsigned short>(std::size(filter)), filter};
+  ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+}
+
+TEST_CASE("what nobody was told of ends, when the first half is killed after the clone") {
+  Pipe output, status;
+  UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  Result<ExecPlan> plan =
+      build_exec_plan(host_base(), {.argv = {"echo", "it ran"}},
+                      {.stdio = {null.get(), output.write_end.get(), output.write_end.get()},
+                       .status = status.write_end.get()});
+  REQUIRE(plan);
+  Spawned spawned(plan->fds, kill_at_the_naming);
+  output.write_end.reset();
+  status.write_end.reset();
+  CHECK(drain(output.read_end.get()).empty());
+  CHECK(drain(status.read_end.get()).empty());
+  const int first = spawned.wait_helper();
+  CHECK((WIFSIGNALED(first) && WTERMSIG(first) == SIGSYS));
+  CHECK(spawned.pid() == 0);
+  int second = 0;  // CLONE_PARENT: a child of ours like the first
+  REQUIRE(::waitpid(-1, &second, 0) > 0);
+  CHECK((WIFEXITED(second) && WEXITSTATUS(second) == 126));
 }
 
 TEST_CASE("without a request the program ends at once and touches nothing") {

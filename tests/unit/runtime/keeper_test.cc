@@ -138,7 +138,8 @@ TEST_CASE("death by signal is told as such", "[keeper]") {
   CHECK(exited->status() == 143);
 }
 
-TEST_CASE("a helper that fails is on_failed, and one killed after the clone is not", "[keeper]") {
+TEST_CASE("a helper that fails is on_failed, and one killed after it made its process is not",
+          "[keeper]") {
   KeeperRig rig;
   rig.become_agent();
   std::string failure;
