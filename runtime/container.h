@@ -38,6 +38,7 @@ struct ProbeLeaf {
   std::vector<int>
       join;  // what a probe joins: the leaf, and the payload's hierarchies that it does not cover
   Duration cpu{0};  // used by the probes before
+  KeptPlan plan{};
   // Zombies that the last probe had left in it and that were still there when the next one came.
   std::uint64_t orphans = 0;
 };

@@ -50,7 +50,8 @@ Result<std::shared_ptr<ProbeLeaf>> Container::take_leaf(const std::string& name)
     if (!made) return fail(made.error());
     std::vector<int> join = made->join_fds(run_.payload_cgroups);
     Duration used = made->cpu();
-    leaf.probe = std::make_shared<ProbeLeaf>(ProbeLeaf{std::move(*made), std::move(join), used});
+    leaf.probe = std::make_shared<ProbeLeaf>(
+        ProbeLeaf{.cgroup = std::move(*made), .join = std::move(join), .cpu = used});
   }
   leaf.probe->orphans = orphans;
   leaf.clean = true;

@@ -50,7 +50,8 @@ Result<std::unique_ptr<EnterProcess>> EnterProcess::start(Loop& loop, KeeperClie
               .target_root = order.target_root,
               .tty_socket = order.tty_socket,
               .cgroup_procs = order.cgroup_procs};
-  Result<ExecPlan> plan = build_exec_plan(*order.base, order.request, fds);
+  Result<ExecPlan> plan = order.kept != nullptr ? order.kept->build(order.base, order.request, fds)
+                                                : build_exec_plan(*order.base, order.request, fds);
   if (!plan) return fail(plan.error());
 
   std::unique_ptr<EnterProcess> made(new EnterProcess(loop, keeper, order, std::move(handlers)));

@@ -35,6 +35,7 @@ struct EnterOrder {
   int target_root = -1;
   int tty_socket = -1;
   std::vector<int> cgroup_procs;
+  KeptPlan* kept = nullptr;  // borrowed for start(): where the plan is kept for the next order
   bool durable = false;
   std::string kill_cgroup;
   std::string key;

@@ -148,6 +148,12 @@ std::vector<int> assign_fds(const ExecPlanBase& base, const ExecRequest& request
   return list;
 }
 
+bool same_kinds(const ExecFds& a, const ExecFds& b) {
+  return (a.target_pidfd < 0) == (b.target_pidfd < 0) &&
+         (a.target_root < 0) == (b.target_root < 0) && (a.tty_socket < 0) == (b.tty_socket < 0) &&
+         a.cgroup_procs.size() == b.cgroup_procs.size();
+}
+
 void put_identity(const ExecPlanBase& base, const ExecRequest& request, PlanHeader& header,
                   PlanWriter& writer) {
   bool identity = base.change_identity || !request.user.empty();
@@ -306,6 +312,25 @@ Result<ExecPlan> build_exec_plan(const ExecPlanBase& base, const ExecRequest& re
   if (!memfd) return fail(memfd.error());
   plan.memfd = std::move(*memfd);
   plan.fds[kPlanFd] = plan.memfd.get();
+  return plan;
+}
+
+Result<ExecPlan> KeptPlan::build(const std::shared_ptr<const ExecPlanBase>& base,
+                                 const ExecRequest& request, const ExecFds& fds) {
+  if (memfd_ && base == base_ && request == request_ && same_kinds(fds, fds_)) {
+    PlanHeader header;
+    std::vector<std::uint32_t> cgroup_numbers;
+    ExecPlan plan;
+    plan.fds = assign_fds(*base, request, fds, header, cgroup_numbers);
+    plan.fds[kPlanFd] = memfd_.get();
+    return plan;
+  }
+  Result<ExecPlan> plan = build_exec_plan(*base, request, fds);
+  if (!plan) return plan;
+  base_ = base;
+  request_ = request;
+  fds_ = fds;
+  memfd_ = std::move(plan->memfd);
   return plan;
 }
 

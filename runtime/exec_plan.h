@@ -124,6 +124,8 @@ struct ExecRequest {
   std::optional<std::uint32_t> umask{};
   int pdeathsig = 0;  // signal at the keeper's death; 0: none
   bool new_session = true;
+
+  bool operator==(const ExecRequest&) const = default;
 };
 
 // Borrowed: all stay the caller's, and must stay open until the keeper has the message.
@@ -138,7 +140,7 @@ struct ExecFds {
 };
 
 struct ExecPlan {
-  UniqueFd memfd;  // sealed
+  UniqueFd memfd;  // sealed; empty where a KeptPlan owns it
   std::vector<int>
       fds;  // fds[i] becomes descriptor i of keepwell-enter; borrowed, memfd among them
 };
@@ -147,6 +149,22 @@ struct ExecPlan {
 // env entry without '=', and when the plan would exceed kPlanBytesMax.
 Result<ExecPlan> build_exec_plan(const ExecPlanBase& base, const ExecRequest& request,
                                  const ExecFds& fds);
+
+// A plan for a request that comes again and again, a probe's. It holds one descriptor, and a page
+// or two of memory.
+class KeptPlan {
+ public:
+  // As build_exec_plan(); the memfd of the last call serves again where base, request and the kinds
+  // of descriptors are the same. It stays this object's. REQUIRES: BASE has not changed.
+  Result<ExecPlan> build(const std::shared_ptr<const ExecPlanBase>& base,
+                         const ExecRequest& request, const ExecFds& fds);
+
+ private:
+  std::shared_ptr<const ExecPlanBase> base_;
+  ExecRequest request_;
+  ExecFds fds_;  // of which only what is there counts, not the numbers
+  UniqueFd memfd_;
+};
 
 // The environment that such an exec gets, in runc's way: base's then request's, the last of a name
 // wins and stands where it was last said; HOME is added by enter where it is missing or empty.

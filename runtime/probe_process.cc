@@ -77,6 +77,7 @@ Status ProbeProcess::fill(EnterOrder& enter) {
   if (leaf_) {
     ended_.orphans = leaf_->orphans;
     enter.cgroup_procs = leaf_->join;
+    enter.kept = &leaf_->plan;
     if (!context_->cgroups->layout.unified_mount.empty())
       enter.kill_cgroup = context_->cgroups->layout.unified_mount + leaf_->cgroup.path();
   } else {

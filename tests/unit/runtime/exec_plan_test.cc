@@ -4,6 +4,7 @@
 #include <linux/filter.h>
 #include <sched.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -174,6 +175,47 @@ TEST_CASE("environments merge in runc's way") {
   CHECK_FALSE(merge_env({"NOEQUALS"}, {}));
   CHECK_FALSE(merge_env({}, {"=x"}));
   CHECK_FALSE(merge_env({}, {std::string("A=\0", 3)}));
+}
+
+TEST_CASE("a kept plan serves the same request again, and no other") {
+  Fds fds;
+  auto base = std::make_shared<const ExecPlanBase>(*compile_exec_plan_base(minimal().dump()));
+  const ExecRequest request{.argv = {"true", "x"}};
+  KeptPlan kept;
+  auto ino = [&](const std::shared_ptr<const ExecPlanBase>& of, const ExecRequest& asked,
+                 const ExecFds& given) {
+    Result<ExecPlan> plan = kept.build(of, asked, given);
+    REQUIRE(plan);
+    CHECK_FALSE(plan->memfd);
+    struct stat st {};
+    REQUIRE(::fstat(plan->fds[kPlanFd], &st) == 0);
+    // Whatever is kept says what a plan made for this one says.
+    Result<ExecPlan> fresh = build_exec_plan(*of, asked, given);
+    REQUIRE(fresh);
+    std::string have(static_cast<std::size_t>(st.st_size), '\0'), want(have.size() + 1, '\0');
+    REQUIRE(::pread(plan->fds[kPlanFd], have.data(), have.size(), 0) ==
+            static_cast<ssize_t>(have.size()));
+    REQUIRE(::pread(fresh->memfd.get(), want.data(), want.size(), 0) ==
+            static_cast<ssize_t>(have.size()));
+    CHECK(have == want.substr(0, have.size()));
+    fresh->fds[kPlanFd] = plan->fds[kPlanFd];
+    CHECK(plan->fds == fresh->fds);
+    return st.st_ino;
+  };
+  const ino_t first = ino(base, request, fds.get());
+  CHECK(ino(base, request, fds.get()) == first);
+  Fds others;  // the same kinds by other numbers
+  CHECK(ino(base, request, others.get()) == first);
+  ExecFds joined = fds.get();
+  joined.cgroup_procs = {fds.pipe_ends[0]};
+  const ino_t second = ino(base, request, joined);
+  CHECK(second != first);
+  const ino_t third = ino(base, {.argv = {"true", "y"}}, joined);
+  CHECK(third != second);
+  auto again = std::make_shared<const ExecPlanBase>(*base);
+  CHECK(ino(again, {.argv = {"true", "y"}}, joined) != third);
+  CHECK_FALSE(kept.build(again, {}, joined));
+  CHECK(ino(again, {.argv = {"true", "y"}}, joined) != third);
 }
 
 TEST_CASE("a plan is sealed, complete and in order") {
