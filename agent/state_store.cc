@@ -177,7 +177,7 @@ Status StateStore::save(const ContainerStatus& status, bool status_changed, Inst
   if (!status_changed) {
     std::string path = run_state_ + "/" + status.id + ".live";
     saved =
-        note(write_live_record(path, entry.live_sequence, encode_live(status, kLiveRecordBytesMax)),
+        note(entry.live.write(path, entry.live_sequence, encode_live(status, kLiveRecordBytesMax)),
              entry.live_failing);
   } else {
     entry.boot_id = boot_id_;

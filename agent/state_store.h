@@ -65,6 +65,7 @@ class StateStore {
  private:
   struct Entry {
     std::uint64_t live_sequence = 0;
+    LiveRecordFile live;
     std::string boot_id;
     std::string intent;  // of the last copy in DATA
     Instant copied{};

@@ -4,7 +4,7 @@
 
 keepwell_build_packages=(g++ cmake ninja-build ccache pkg-config libuv1-dev libyaml-cpp-dev
   prometheus-cpp-dev libspdlog-dev catch2 libcli11-dev nlohmann-json3-dev libexpected-dev
-  libboost-dev libseccomp-dev libcap-dev libssl-dev libnghttp2-dev libre2-dev ca-certificates)
+  libboost-dev libseccomp-dev libcap-dev libssl-dev libnghttp2-dev libre2-dev zlib1g-dev ca-certificates)
 keepwell_run_packages=(runc iproute2 procps netavark aardvark-dns iptables)
 keepwell_test_packages=(python3 busybox-static crun curl openssl git skopeo umoci strace systemd uidmap passt nftables
   docker.io docker-compose docker-registry python3-docker prometheus prometheus-alertmanager)

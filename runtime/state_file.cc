@@ -3,7 +3,9 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include <algorithm>
 #include <array>
@@ -11,7 +13,6 @@
 #include <cstring>
 
 #include "config/check.h"
-#include "runtime/unique_fd.h"
 
 namespace keepwell {
 
@@ -98,18 +99,8 @@ Status make_one_dir(const std::string& dir, std::uint32_t mode) {
 }  // namespace
 
 std::uint32_t crc32(std::string_view bytes) {
-  static const std::array<std::uint32_t, 256> kTable = [] {
-    std::array<std::uint32_t, 256> table{};
-    for (std::uint32_t i = 0; i < 256; ++i) {
-      std::uint32_t value = i;
-      for (int bit = 0; bit < 8; ++bit) value = (value >> 1) ^ ((value & 1) ? 0xedb88320u : 0);
-      table[i] = value;
-    }
-    return table;
-  }();
-  std::uint32_t crc = 0xffffffffu;
-  for (char c : bytes) crc = (crc >> 8) ^ kTable[(crc ^ static_cast<unsigned char>(c)) & 0xff];
-  return ~crc;
+  return static_cast<std::uint32_t>(
+      ::crc32_z(0, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size()));
 }
 
 Status write_state_file(const std::string& path, std::string_view body, Outlives outlives) {
@@ -160,20 +151,26 @@ void remove_state_file(const std::string& path) {
   for (const char* suffix : {"", ".prev", ".tmp", ".bad"}) ::unlink((path + suffix).c_str());
 }
 
-Status write_live_record(const std::string& path, std::uint64_t sequence, std::string_view body) {
+Status LiveRecordFile::open(const std::string& path) {
+  struct stat st {};
+  if (fd_ && ::fstat(fd_.get(), &st) == 0 && st.st_nlink > 0) return {};
+  fd_.reset(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!fd_) return fail_errno("cannot open " + path);
+  return {};
+}
+
+Status LiveRecordFile::write(const std::string& path, std::uint64_t sequence,
+                             std::string_view body) {
   KW_CHECK(body.size() <= kLiveRecordBytesMax);
-  UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!fd) return fail_errno("cannot open " + path);
+  if (Status opened = open(path); !opened) return opened;
   SlotHeader header{kSlotMagic, static_cast<std::uint32_t>(body.size()), sequence, crc32(body), 0};
-  std::string slot(sizeof header + body.size(), '\0');
-  std::memcpy(slot.data(), &header, sizeof header);
-  body.copy(slot.data() + sizeof header, body.size());
+  iovec parts[] = {{&header, sizeof header}, {const_cast<char*>(body.data()), body.size()}};
   off_t offset = static_cast<off_t>(sequence % 2) * kSlotBytes;
-  ssize_t n = ::pwrite(fd.get(), slot.data(), slot.size(), offset);
+  ssize_t n = ::pwritev(fd_.get(), parts, 2, offset);
   if (n < 0) return fail_errno("cannot write " + path);
-  if (n != static_cast<ssize_t>(slot.size())) {
+  if (n != static_cast<ssize_t>(sizeof header + body.size())) {
     return fail(Errc::os, "cannot write " + path + ": only " + std::to_string(n) + " of " +
-                              std::to_string(slot.size()) + " bytes fitted");
+                              std::to_string(sizeof header + body.size()) + " bytes fitted");
   }
   return {};
 }

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "config/result.h"
+#include "runtime/unique_fd.h"
 
 namespace keepwell {
 
@@ -44,9 +45,18 @@ void remove_state_file(const std::string& path);
 
 inline constexpr std::size_t kLiveRecordBytesMax = (1u << 20) - 64;
 
-// Writes the record with SEQUENCE, which must rise by one from write to write.
-// REQUIRES: body.size() <= kLiveRecordBytesMax.
-Status write_live_record(const std::string& path, std::uint64_t sequence, std::string_view body);
+// Writes live records; the file is opened with the first, and again where somebody has removed it.
+class LiveRecordFile {
+ public:
+  // Writes the record with SEQUENCE, which must rise by one from write to write.
+  // REQUIRES: body.size() <= kLiveRecordBytesMax; PATH is always the same.
+  Status write(const std::string& path, std::uint64_t sequence, std::string_view body);
+
+ private:
+  Status open(const std::string& path);
+
+  UniqueFd fd_;
+};
 
 struct LiveRecord {
   std::uint64_t sequence = 0;

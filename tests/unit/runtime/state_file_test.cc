@@ -87,11 +87,12 @@ TEST_CASE("the newest whole live record counts, wherever the last write was torn
   std::string problem;
   CHECK_FALSE(read_live_record(path, &problem).has_value());
   CHECK(problem.empty());
-  REQUIRE(write_live_record(path, 1, "one"));
+  LiveRecordFile live;
+  REQUIRE(live.write(path, 1, "one"));
   CHECK(read_live_record(path, &problem)->body == "one");
-  REQUIRE(write_live_record(path, 2, "two, longer"));
+  REQUIRE(live.write(path, 2, "two, longer"));
   std::string before = get(path);
-  REQUIRE(write_live_record(path, 3, "three, the longest of them"));
+  REQUIRE(live.write(path, 3, "three, the longest of them"));
   std::string after = get(path);
   CHECK(read_live_record(path, &problem)->sequence == 3);
   // The third write went into the slot of the first; stop it after every byte.
@@ -109,6 +110,9 @@ TEST_CASE("the newest whole live record counts, wherever the last write was torn
   put(path, "not a record at all, but long enough to be taken for one");
   CHECK_FALSE(read_live_record(path, &problem).has_value());
   CHECK_THAT(problem, ContainsSubstring("neither record in it is whole"));
+  ::unlink(path.c_str());
+  REQUIRE(live.write(path, 4, "four"));  // and not into the file that is gone
+  CHECK(read_live_record(path, &problem)->body == "four");
 }
 
 TEST_CASE("a directory that others may write to is refused") {
