@@ -162,9 +162,9 @@ class DockerCli(unittest.TestCase):
         self.assertEqual(numbers, list(range(numbers[0], numbers[0] + 3)))
 
     def test_events(self):
-        follow = self.background("events", "--filter", "container=e2e-web-1", "--format", "{{.Action}}")
+        follow = self.background("events", "--since", f"{time.time():.9f}", "--filter", "container=e2e-web-1",
+                                 "--format", "{{.Action}}")
         try:
-            time.sleep(0.5)
             self.ok("pause", "web")
             self.ok("unpause", "web")
             self.assertEqual([follow.stdout.readline() for _ in range(2)], ["pause\n", "unpause\n"])
@@ -293,6 +293,7 @@ class DockerCli(unittest.TestCase):
             time.sleep(0.3)
             shell.type("stty size\r")
             shell.expect("40 120")
+            shell.expect("# ")
             shell.type("sleep 100\r")
             time.sleep(0.3)
             shell.type("\x03")
@@ -418,6 +419,7 @@ class DockerCli(unittest.TestCase):
             time.sleep(0.3)
             shell.type("stty size\r")
             shell.expect("40 120")
+            shell.expect("# ")
             shell.type("sleep 100\r")
             time.sleep(0.3)
             shell.type("\x03")

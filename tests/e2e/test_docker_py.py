@@ -112,6 +112,7 @@ class DockerPy(unittest.TestCase):
         events.close()
         for action in ("pause", "unpause", "kill", "die", "stop", "start", "restart"):
             self.assertIn(action, seen)
+        self.kw.wait_health("web", "healthy")  # as the tests after this one expect it
 
     def test_stats_top_wait(self):
         web = self.client.containers.get("e2e-web-1")

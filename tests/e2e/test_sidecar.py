@@ -130,8 +130,12 @@ class Sidecar(unittest.TestCase):
             keeper = pod.first_pid()
 
             def alone():
-                states = [pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in e2e.children_of(keeper)
-                          if pathlib.Path(f"/proc/{pid}").exists()]
+                states = []
+                for pid in e2e.children_of(keeper):
+                    try:
+                        states.append(pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0])
+                    except OSError:
+                        pass  # reaped meanwhile
                 return "Z" not in states and len(states) <= 3  # agent, logger, app
             e2e.wait_until("no zombie is left", alone)
 
