@@ -75,6 +75,12 @@ void Stream::read_some() {
   std::weak_ptr<bool> alive = alive_;
   std::array<char, kReadBytes> buffer;  // not initialised: read fills what is used
   for (int i = 0; i < kReadsPerTurn && reading_ && !ended_ && fd_ && !broken_; ++i) {
+    if (handlers_.on_readable) {
+      const std::function<bool()> running = handlers_.on_readable;
+      const bool taken = running();
+      if (alive.expired()) return;
+      if (taken) continue;
+    }
     ssize_t n = ::read(fd_.get(), buffer.data(), buffer.size());
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
@@ -92,10 +98,9 @@ void Stream::read_some() {
   }
 }
 
-// Whoever fills it is fast: with room for more, both sides run longer between two turns.
-void Stream::widen_pipe() {
-  if (std::exchange(small_pipe_, false))
-    static_cast<void>(fcntl(fd_.get(), F_SETPIPE_SZ, kPipeBytes));
+bool Stream::widen_pipe() {
+  if (!std::exchange(small_pipe_, false)) return false;
+  return fcntl(fd_.get(), F_SETPIPE_SZ, kPipeBytes) > 0;
 }
 
 bool Stream::write(std::string_view data) {

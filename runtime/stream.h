@@ -27,9 +27,12 @@ class Stream {
   // it. Any may be empty.
   struct Handlers {
     std::function<void(std::string_view)> on_data{};  // the bytes are valid during the call
-    std::function<void()> on_end{};                   // end of file; writing may go on
-    std::function<void(Error)> on_broken{};           // called once, and nothing after it
-    std::function<void()> on_drained{};               // the queue, once not empty, is empty now
+    // Asked first where there is something to read: it may take bytes out of the descriptor itself
+    // (splice). False: it did not, they are to be read and given to on_data.
+    std::function<bool()> on_readable{};
+    std::function<void()> on_end{};          // end of file; writing may go on
+    std::function<void(Error)> on_broken{};  // called once, and nothing after it
+    std::function<void()> on_drained{};      // the queue, once not empty, is empty now
   };
 
   // Takes FD over and makes it non-blocking (the flag belongs to the open file, so to everybody who
@@ -62,6 +65,10 @@ class Stream {
   // Gives the descriptor up, dropping what is queued; the stream is closed after it.
   UniqueFd release();
 
+  // A pipe of the kernel's ordinary size gets room for more; false: it was none, or has it already.
+  // Whoever fills it is fast: both sides then run longer between two turns.
+  bool widen_pipe();
+
   std::size_t queued() const { return queued_; }
   bool closed() const { return !fd_; }
   bool ended() const { return ended_; }  // on_end was called or is being called
@@ -75,7 +82,6 @@ class Stream {
   void read_some();
   void flush();
   std::size_t transmit(std::string_view data);
-  void widen_pipe();
   void update_interest();
   void fail_later(Error error);
   void drained_later();

@@ -1,5 +1,11 @@
 #include "agent/api/exec_io.h"
 
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
 #include <utility>
 
 #include "runtime/loop.h"
@@ -12,7 +18,16 @@ namespace {
 constexpr std::size_t kQueuedBytesMax = 1 << 20;
 constexpr Duration kSilence = std::chrono::milliseconds(100);
 constexpr Duration kDrainTime = std::chrono::seconds(2);
+constexpr std::size_t kPipeBytes = 64 * 1024;  // of one that nobody has widened
+constexpr std::size_t kSplicedFrameBytesMax = kPipeBytes;
+constexpr std::size_t kSplicedInputBytesMax = 1 << 20;
 constexpr std::string_view kEndOfInput = "\x04";  // of a terminal
+
+// Room for more on the way to a client, as far as net.core.wmem_max allows.
+void widen_socket(int socket) {
+  const int bytes = 1 << 20;
+  static_cast<void>(::setsockopt(socket, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes));
+}
 
 }  // namespace
 
@@ -37,6 +52,7 @@ void ExecIo::start(const std::shared_ptr<ExecIo>& self, ExecFdsOfOurs fds) {
     };
     handlers.on_drained = [self] { self->resume_output(); };
     handlers.on_data = [self](std::string_view bytes) { self->input(bytes); };
+    handlers.on_readable = [self](int socket) { return self->splice_input(socket); };
     handlers.on_end = [self] { self->input_ended(); };
     client_->set_handlers(std::move(handlers));
   }
@@ -74,8 +90,13 @@ std::unique_ptr<Stream> ExecIo::open_output(UniqueFd fd, FrameStream stream) {
   handlers.on_drained = [this] {
     if (client_) client_->resume_reading();
   };
-  Result<std::unique_ptr<Stream>> opened = Stream::open(*loop_, std::move(fd), std::move(handlers));
+  Result<std::unique_ptr<Stream>> opened = Stream::open(*loop_, std::move(fd), handlers);
   if (!opened) return nullptr;
+  Stream* from = opened->get();
+  if (options_.framed) {
+    handlers.on_readable = [this, stream, from] { return splice_output(stream, *from); };
+    from->set_handlers(std::move(handlers));
+  }
   ++open_outputs_;
   (*opened)->resume_reading();
   return std::move(*opened);
@@ -102,6 +123,18 @@ void ExecIo::input(std::string_view bytes) {
   if (handlers_.on_detached) handlers_.on_detached();
 }
 
+// As the kernel does it, without copying. False: where somebody has to look at the bytes, or the
+// pipe is full, which the ordinary way deals with.
+bool ExecIo::splice_input(int socket) {
+  if (!options_.forward_input || !options_.detach_sequence.empty() || exited_) return false;
+  if (!in_ || in_->closed() || in_->queued() > 0) return false;
+  const ssize_t moved = ::splice(socket, nullptr, in_->fd(), nullptr, kSplicedInputBytesMax,
+                                 SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+  if (moved <= 0) return false;
+  bytes_in_ += static_cast<std::uint64_t>(moved);
+  return true;
+}
+
 void ExecIo::input_ended() {
   if (!options_.forward_input) return;
   if (terminal_) {
@@ -123,6 +156,34 @@ void ExecIo::output(FrameStream stream, std::string_view bytes) {
     client_->write(bytes);
   }
   if (client_->queued() >= kQueuedBytesMax) pause_output();
+}
+
+// Hands over one frame of what is in the pipe FROM without copying it: the kernel moves the pages.
+// Of a frame that the socket takes only in part, the rest is copied and queued, and the program
+// waits until that is through; its pipe holds as much meanwhile. Bytes of it that somebody in the
+// container has read away since become zeros. False: nothing can be handed over in this way, or
+// there is nothing.
+bool ExecIo::splice_output(FrameStream stream, Stream& from) {
+  const int socket = client_ ? client_->socket_for_splice() : -1;
+  int waiting = 0;
+  if (socket < 0 || ::ioctl(from.fd(), FIONREAD, &waiting) != 0 || waiting <= 0) return false;
+  const auto there = static_cast<std::size_t>(waiting);
+  if (there >= kPipeBytes && from.widen_pipe()) widen_socket(socket);
+  const std::size_t size = std::min(there, kSplicedFrameBytesMax);
+  const std::string head = frame_head(stream, size);
+  if (::send(socket, head.data(), head.size(), MSG_NOSIGNAL | MSG_DONTWAIT | MSG_MORE) !=
+      static_cast<ssize_t>(head.size()))
+    return false;
+  const ssize_t moved = ::splice(from.fd(), nullptr, socket, nullptr, size,
+                                 SPLICE_F_MOVE | SPLICE_F_NONBLOCK | SPLICE_F_MORE);
+  std::string rest(size - static_cast<std::size_t>(std::max<ssize_t>(moved, 0)), '\0');
+  bytes_out_ += size;
+  if (exited_) watch_silence();
+  if (rest.empty()) return true;
+  static_cast<void>(::read(from.fd(), rest.data(), rest.size()));
+  client_->write(rest);
+  pause_output();
+  return true;
 }
 
 void ExecIo::pause_output() {

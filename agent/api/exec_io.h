@@ -70,8 +70,10 @@ class ExecIo {
   void open_input(UniqueFd fd);
   std::unique_ptr<Stream> open_output(UniqueFd fd, FrameStream stream);
   void input(std::string_view bytes);
+  bool splice_input(int socket);
   void input_ended();
   void output(FrameStream stream, std::string_view bytes);
+  bool splice_output(FrameStream stream, Stream& from);
   void output_ended();
   void pause_output();
   void resume_output();

@@ -31,6 +31,7 @@ Connection::~Connection() { detach(); }
 Status Connection::start(UniqueFd fd) {
   Stream::Handlers handlers;
   handlers.on_data = [this](std::string_view bytes) { on_data(bytes); };
+  handlers.on_readable = [this] { return on_readable(); };
   handlers.on_end = [this] { on_end(); };
   handlers.on_broken = [this](const Error&) { on_broken(); };
   handlers.on_drained = [this] { on_drained(); };
@@ -66,6 +67,13 @@ void Connection::on_data(std::string_view bytes) {
       advance();
       return;
   }
+}
+
+bool Connection::on_readable() {
+  const std::shared_ptr<Exchange> exchange = alive_exchange_.lock();
+  if (!exchange_ || !exchange || !tunnel_ || !tunnel_->passes_on()) return false;
+  const std::function<bool(int)> running = exchange->handlers_.on_readable;
+  return running && running(stream_->fd());
 }
 
 void Connection::advance() {

@@ -40,6 +40,8 @@ class Connection {
   void resume_reading();
   std::size_t queued() const { return stream_->queued() + (tunnel_ ? tunnel_->held_bytes() : 0); }
 
+  int socket_for_splice() const { return tunnel_ ? tunnel_->socket_for_splice() : -1; }
+
   const std::optional<PeerCredentials>& peer() const { return peer_; }
   bool client_is_there() const;
   bool was_hijacked() const { return tunnel_ != nullptr; }
@@ -49,6 +51,7 @@ class Connection {
   enum class Body { whole, streamed };
 
   void on_data(std::string_view bytes);
+  bool on_readable();
   void on_end();
   void on_broken();
   void on_drained();

@@ -45,6 +45,10 @@ bool Exchange::write(std::string_view bytes) { return !connection_ || connection
 
 std::size_t Exchange::queued() const { return connection_ ? connection_->queued() : 0; }
 
+int Exchange::socket_for_splice() const {
+  return connection_ ? connection_->socket_for_splice() : -1;
+}
+
 bool Exchange::client_is_there() const { return connection_ && connection_->client_is_there(); }
 
 void Exchange::end() {

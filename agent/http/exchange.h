@@ -33,6 +33,9 @@ class Exchange {
     // A streamed body, or what a hijacked connection sends (starting with what came right behind
     // the request). The bytes are valid during the call.
     std::function<void(std::string_view)> on_data;
+    // Asked first where a hijacked connection has something to read: it may splice bytes out of
+    // SOCKET itself. False: it did not, they are to be read and given to on_data.
+    std::function<bool(int socket)> on_readable;
     std::function<void()> on_end;  // no more of it: the body is complete, or the client half-closed
   };
 
@@ -71,6 +74,9 @@ class Exchange {
   // False: more than 64 KiB wait to be sent; go on after on_drained. Taken in both cases.
   bool write(std::string_view bytes);
   std::size_t queued() const;
+  // The socket of a hijacked connection, for what comes next to be spliced into; borrowed. -1 while
+  // something is still to be written before it.
+  int socket_for_splice() const;
 
   // The answer is complete. A hijacked connection is half-closed, and closed once the client has
   // closed too or a second has passed.

@@ -13,17 +13,21 @@ std::uint32_t byte_at(const std::string& text, std::size_t i) {
 
 }  // namespace
 
+std::string frame_head(FrameStream stream, std::size_t size) {
+  std::string head(kHeadBytes, '\0');
+  head[0] = static_cast<char>(stream);
+  for (std::size_t i = 4; i < kHeadBytes; ++i)
+    head[i] = static_cast<char>(static_cast<unsigned char>(size >> (8 * (kHeadBytes - 1 - i))));
+  return head;
+}
+
 std::string frame_bytes(FrameStream stream, std::string_view bytes) {
   std::string framed;
   framed.reserve(bytes.size() + kHeadBytes * (bytes.size() / kFrameBytesMax + 1));
   while (!bytes.empty()) {
     const std::string_view payload = bytes.substr(0, kFrameBytesMax);
     bytes.remove_prefix(payload.size());
-    const auto size = static_cast<std::uint32_t>(payload.size());
-    framed += static_cast<char>(stream);
-    framed.append(3, '\0');
-    for (int shift = 24; shift >= 0; shift -= 8)
-      framed += static_cast<char>(static_cast<unsigned char>(size >> shift));
+    framed += frame_head(stream, payload.size());
     framed += payload;
   }
   return framed;

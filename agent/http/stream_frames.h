@@ -14,6 +14,9 @@ inline constexpr std::size_t kFrameBytesMax = 32 * 1024;  // of the frames that 
 
 enum class FrameStream : std::uint8_t { in = 0, out = 1, err = 2, system = 3 };
 
+// What stands before SIZE bytes of a frame. REQUIRES: SIZE < 2^32.
+std::string frame_head(FrameStream stream, std::size_t size);
+
 // BYTES as frames of at most kFrameBytesMax; nothing for no bytes.
 std::string frame_bytes(FrameStream stream, std::string_view bytes);
 

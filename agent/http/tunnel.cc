@@ -21,18 +21,19 @@ Tunnel::Tunnel(Loop& loop, Stream& stream, std::string ahead, Handlers handlers)
       handlers_(std::move(handlers)),
       ahead_(std::move(ahead)),
       soon_(loop),
+      hold_(loop),
       vanish_(loop) {
-  release_held();
+  soon_.start_after(Duration(0), [this] { deliver(); });
 }
 
 // ---- from the client
 
 void Tunnel::received(std::string_view bytes) {
-  if (!ahead_.empty() || reading_paused_) {
+  if (passes_on()) {
+    handlers_.on_data(bytes);
+  } else {
     ahead_.append(bytes);
     stream_.pause_reading();
-  } else {
-    handlers_.on_data(bytes);
   }
 }
 
@@ -48,12 +49,12 @@ void Tunnel::pause_reading() {
 }
 
 void Tunnel::resume_reading() {
-  if (!std::exchange(reading_paused_, false) || holding_) return;  // release_held() goes on
+  if (!std::exchange(reading_paused_, false)) return;
   soon_.start_after(Duration(0), [this] { deliver(); });
 }
 
 void Tunnel::deliver() {
-  if (stopped_ || reading_paused_ || holding_) return;
+  if (stopped_ || reading_paused_) return;
   if (!ahead_.empty()) {
     const std::string bytes = std::move(ahead_);
     ahead_.clear();
@@ -81,43 +82,50 @@ void Tunnel::watch_vanishing() {
 
 // ---- to the client
 
-void Tunnel::release_held() {
-  const bool read = stream_.queued() == 0 && peer_has_read_all(stream_.fd());
-  const bool enough = ++hold_checks_ > kHoldChecksMax;
-  if (hold_checks_ == 1 || (!read && !enough)) {
-    const Duration pause =
-        hold_checks_ < kHoldSpins ? Duration(0) : Duration(std::chrono::milliseconds(1));
-    soon_.start_after(pause, [this] { release_held(); });
-    return;
-  }
+bool Tunnel::head_was_read() const {
+  return stream_.queued() == 0 && peer_has_read_all(stream_.fd());
+}
+
+void Tunnel::release_later() {
+  const Duration pause =
+      ++hold_checks_ < kHoldSpins ? Duration(0) : Duration(std::chrono::milliseconds(1));
+  hold_.start_after(pause, [this] {
+    if (!head_was_read() && hold_checks_ < kHoldChecksMax) return release_later();
+    const bool full = held_.size() >= kHeldBytesMax;
+    release();
+    if (ended_) {
+      handlers_.on_finished();
+    } else if (full && stream_.queued() == 0) {
+      handlers_.on_drained();
+    }
+  });
+}
+
+void Tunnel::release() {
   holding_ = false;
   const std::string held = std::move(held_);
   held_.clear();
-  const bool full = held.size() >= kHeldBytesMax;
   stream_.write(held);
-  if (ended_) {
-    handlers_.on_finished();
-    return;
-  }
-  if (full && stream_.queued() == 0) handlers_.on_drained();
-  deliver();
 }
 
 bool Tunnel::write(std::string_view bytes) {
   if (ended_) return true;
+  if (holding_ && held_.empty() && head_was_read()) release();
   if (!holding_) return stream_.write(bytes);
   held_.append(bytes);
+  if (!hold_.armed()) release_later();
   return held_.size() < kHeldBytesMax;
 }
 
 void Tunnel::end() {
-  if (std::exchange(ended_, true) || holding_) return;
+  if (std::exchange(ended_, true) || !held_.empty()) return;
   handlers_.on_finished();
 }
 
 void Tunnel::stop() {
   stopped_ = true;
   soon_.stop();
+  hold_.stop();
   vanish_.stop();
 }
 

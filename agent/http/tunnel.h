@@ -5,7 +5,8 @@
 //   client <-- [held] <-- write()  ... end()           held: until the head of the 101 was read
 //
 // Output waits until the client has taken the head out of its socket (at most 100 ms): docker-py
-// reads the head through a buffered reader and loses what came with it.
+// reads the head through a buffered reader and loses what came with it. Mostly it has by the time
+// that there is output.
 #pragma once
 
 #include <cstddef>
@@ -46,15 +47,22 @@ class Tunnel {
   void end();
   void pause_reading();
   void resume_reading();
+  // Whether what is read now would go straight to on_data.
+  bool passes_on() const { return !stopped_ && ahead_.empty() && !reading_paused_; }
   std::size_t held_bytes() const { return held_.size(); }
+  int socket_for_splice() const {
+    return holding_ || ended_ || stream_.queued() > 0 ? -1 : stream_.fd();
+  }
   // Whether end() was called while output was still held: nobody has to wait for the rest.
-  bool ending() const { return ended_ && holding_; }
+  bool ending() const { return ended_ && !held_.empty(); }
 
   // No handler is called any more.
   void stop();
 
  private:
-  void release_held();
+  bool head_was_read() const;
+  void release_later();
+  void release();
   void deliver();
   void watch_vanishing();
 
@@ -64,12 +72,13 @@ class Tunnel {
   std::string held_;
   bool stopped_ = false;
   bool holding_ = true;
-  int hold_checks_ = 0;
+  int hold_checks_ = 0;  // since there was something to hold
   bool reading_paused_ = false;
   bool peer_ended_ = false;
   bool end_told_ = false;
   bool ended_ = false;
-  Timer soon_;  // puts things off to the next turn; polls while output is held
+  Timer soon_;  // puts things off to the next turn
+  Timer hold_;  // polls while output is held
   Timer vanish_;
 };
 

@@ -207,6 +207,7 @@ TEST_CASE("an answer that grows is chunked, its head comes first") {
     exchange->set_handlers({.on_closed = [&] { closed = true; },
                             .on_drained = nullptr,
                             .on_data = nullptr,
+                            .on_readable = nullptr,
                             .on_end = nullptr});
   });
   const UniqueFd client = f.connect();
@@ -244,6 +245,7 @@ TEST_CASE(
     exchange->set_handlers({.on_closed = nullptr,
                             .on_drained = nullptr,
                             .on_data = [&](std::string_view bytes) { input += bytes; },
+                            .on_readable = nullptr,
                             .on_end = [&] { ended = true; }});
     exchange->hijack({101, "application/vnd.docker.raw-stream", {{"Connection", "Upgrade"}}});
     exchange->write("output");
@@ -316,6 +318,7 @@ TEST_CASE("a hijacking client that vanishes after its half-close is noticed") {
     exchange->set_handlers({.on_closed = [&] { closed = true; },
                             .on_drained = nullptr,
                             .on_data = nullptr,
+                            .on_readable = nullptr,
                             .on_end = [&] { ended = true; }});
     exchange->hijack({101, "", {}});
   });
@@ -340,6 +343,7 @@ TEST_CASE("a streamed body comes bit by bit, without a limit") {
             {.on_closed = nullptr,
              .on_drained = nullptr,
              .on_data = [&](std::string_view bytes) { received += bytes.size(); },
+             .on_readable = nullptr,
              .on_end =
                  [exchange] {
                    exchange->respond({200, "text/plain", "all", {}});
@@ -370,6 +374,7 @@ TEST_CASE("a slow reader is bounded by the writer's patience, and others go on")
     exchange->set_handlers({.on_closed = nullptr,
                             .on_drained = [&] { ++drained; },
                             .on_data = nullptr,
+                            .on_readable = nullptr,
                             .on_end = nullptr});
   });
   const UniqueFd slow = f.connect();
