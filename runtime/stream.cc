@@ -98,9 +98,9 @@ void Stream::read_some() {
   }
 }
 
-bool Stream::widen_pipe() {
-  if (!std::exchange(small_pipe_, false)) return false;
-  return fcntl(fd_.get(), F_SETPIPE_SZ, kPipeBytes) > 0;
+void Stream::widen_pipe() {
+  if (std::exchange(small_pipe_, false))
+    static_cast<void>(fcntl(fd_.get(), F_SETPIPE_SZ, kPipeBytes));
 }
 
 bool Stream::write(std::string_view data) {

@@ -65,9 +65,9 @@ class Stream {
   // Gives the descriptor up, dropping what is queued; the stream is closed after it.
   UniqueFd release();
 
-  // A pipe of the kernel's ordinary size gets room for more; false: it was none, or has it already.
-  // Whoever fills it is fast: both sides then run longer between two turns.
-  bool widen_pipe();
+  // A pipe of the kernel's ordinary size gets room for more. Whoever fills it is fast: both sides
+  // then run longer between two turns.
+  void widen_pipe();
 
   std::size_t queued() const { return queued_; }
   bool closed() const { return !fd_; }

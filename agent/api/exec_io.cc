@@ -168,7 +168,10 @@ bool ExecIo::splice_output(FrameStream stream, Stream& from) {
   int waiting = 0;
   if (socket < 0 || ::ioctl(from.fd(), FIONREAD, &waiting) != 0 || waiting <= 0) return false;
   const auto there = static_cast<std::size_t>(waiting);
-  if (there >= kPipeBytes && from.widen_pipe()) widen_socket(socket);
+  if (there >= kPipeBytes) {
+    from.widen_pipe();
+    if (!std::exchange(wide_socket_, true)) widen_socket(socket);
+  }
   const std::size_t size = std::min(there, kSplicedFrameBytesMax);
   const std::string head = frame_head(stream, size);
   if (::send(socket, head.data(), head.size(), MSG_NOSIGNAL | MSG_DONTWAIT | MSG_MORE) !=

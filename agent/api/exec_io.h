@@ -91,6 +91,7 @@ class ExecIo {
   int open_outputs_ = 0;
   bool vanished_ = false;
   bool paused_ = false;
+  bool wide_socket_ = false;
   bool exited_ = false;
   bool done_ = false;
   std::uint64_t bytes_in_ = 0, bytes_out_ = 0;
