@@ -185,7 +185,7 @@ bool ExecIo::splice_output(FrameStream stream, Stream& from) {
   if (rest.empty()) return true;
   static_cast<void>(::read(from.fd(), rest.data(), rest.size()));
   client_->write(rest);
-  pause_output();
+  if (client_->queued() > 0) pause_output();  // else the socket has taken it meanwhile
   return true;
 }
 
