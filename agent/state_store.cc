@@ -61,7 +61,8 @@ Result<StateStore> StateStore::open(const std::string& run_dir, const std::strin
   return store;
 }
 
-Status StateStore::make_dirs() const {
+Status StateStore::make_dirs() {
+  for (auto& [id, entry] : entries_) entry.live = {};  // open in a directory that was moved away
   for (const std::string& dir : {run_state_, data_state_}) {
     if (Status made = make_private_dir(dir, 0700); !made) return made;
   }

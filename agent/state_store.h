@@ -28,7 +28,7 @@ class StateStore {
                                  const std::string& boot_id = read_boot_id());
 
   // Makes them anew, should somebody have removed them.
-  Status make_dirs() const;
+  Status make_dirs();
 
   // The accepted configuration. Written by `run` and by a reload. The copy is for a run directory
   // that somebody has emptied.

@@ -100,7 +100,7 @@ void Stream::read_some() {
 
 void Stream::widen_pipe() {
   if (std::exchange(small_pipe_, false))
-    static_cast<void>(fcntl(fd_.get(), F_SETPIPE_SZ, kPipeBytes));
+    widened_ = fcntl(fd_.get(), F_SETPIPE_SZ, kPipeBytes) >= kPipeBytes;
 }
 
 bool Stream::write(std::string_view data) {

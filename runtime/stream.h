@@ -68,6 +68,7 @@ class Stream {
   // A pipe of the kernel's ordinary size gets room for more. Whoever fills it is fast: both sides
   // then run longer between two turns.
   void widen_pipe();
+  bool widened() const { return widened_; }
 
   std::size_t queued() const { return queued_; }
   bool closed() const { return !fd_; }
@@ -97,6 +98,7 @@ class Stream {
   bool ended_ = false;
   bool drained_due_ = false;
   bool small_pipe_ = false;  // a pipe of the kernel's ordinary size
+  bool widened_ = false;
   bool broken_ = false;
   Shutdown shutdown_ = Shutdown::none;
   Error error_;

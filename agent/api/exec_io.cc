@@ -3,9 +3,11 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <utility>
 
 #include "runtime/loop.h"
@@ -22,6 +24,18 @@ constexpr std::size_t kPipeBytes = 64 * 1024;  // of one that nobody has widened
 constexpr std::size_t kSplicedFrameBytesMax = kPipeBytes;
 constexpr std::size_t kSplicedInputBytesMax = 1 << 20;
 constexpr std::string_view kEndOfInput = "\x04";  // of a terminal
+
+// Before Linux 6.5 a splice into a unix socket waits for a lock that the peer holds while it reads:
+// a client that reads into memory which is not there would hold up our loop.
+bool splices_freely() {
+  static const bool freely = [] {
+    utsname name{};
+    int major = 0, minor = 0;
+    return ::uname(&name) == 0 && std::sscanf(name.release, "%d.%d", &major, &minor) == 2 &&
+           (major > 6 || (major == 6 && minor >= 5));
+  }();
+  return freely;
+}
 
 // Room for more on the way to a client, as far as net.core.wmem_max allows.
 void widen_socket(int socket) {
@@ -93,7 +107,7 @@ std::unique_ptr<Stream> ExecIo::open_output(UniqueFd fd, FrameStream stream) {
   Result<std::unique_ptr<Stream>> opened = Stream::open(*loop_, std::move(fd), handlers);
   if (!opened) return nullptr;
   Stream* from = opened->get();
-  if (options_.framed) {
+  if (options_.framed && splices_freely()) {
     handlers.on_readable = [this, stream, from] { return splice_output(stream, *from); };
     from->set_handlers(std::move(handlers));
   }
@@ -159,10 +173,10 @@ void ExecIo::output(FrameStream stream, std::string_view bytes) {
 }
 
 // Hands over one frame of what is in the pipe FROM without copying it: the kernel moves the pages.
-// Of a frame that the socket takes only in part, the rest is copied and queued, and the program
-// waits until that is through; its pipe holds as much meanwhile. Bytes of it that somebody in the
-// container has read away since become zeros. False: nothing can be handed over in this way, or
-// there is nothing.
+// Of a frame that the socket takes only in part, the rest is copied and queued. The program then
+// waits until that is through if its pipe was widened, and so holds as much as a queue would; what
+// comes through a small one is queued. Bytes of a frame that somebody in the container has read
+// away since become zeros. False: nothing can be handed over in this way, or there is nothing.
 bool ExecIo::splice_output(FrameStream stream, Stream& from) {
   const int socket = client_ ? client_->socket_for_splice() : -1;
   int waiting = 0;
@@ -183,9 +197,14 @@ bool ExecIo::splice_output(FrameStream stream, Stream& from) {
   bytes_out_ += size;
   if (exited_) watch_silence();
   if (rest.empty()) return true;
-  static_cast<void>(::read(from.fd(), rest.data(), rest.size()));
+  for (std::size_t at = 0; at < rest.size();) {  // in pieces, from a pipe of packets (O_DIRECT)
+    const ssize_t n = ::read(from.fd(), rest.data() + at, rest.size() - at);
+    if (n <= 0) break;
+    at += static_cast<std::size_t>(n);
+  }
   client_->write(rest);
-  if (client_->queued() > 0) pause_output();  // else the socket has taken it meanwhile
+  // Where nothing is queued the socket has taken it meanwhile, and nothing would be drained.
+  if (client_->queued() > 0 && from.widened()) pause_output();
   return true;
 }
 
@@ -244,8 +263,24 @@ void ExecIo::drop_client() {
   resume_output();
 }
 
+// What is in a pipe of the program's and was not taken yet, because the client is slow: it can be
+// no more than the pipe holds, and waits in the client's queue.
+void ExecIo::take_rest(const Stream* from, FrameStream stream) {
+  int left = 0;
+  if (!client_ || !from || from->closed() || ::ioctl(from->fd(), FIONREAD, &left) != 0) return;
+  std::string bytes(kPipeBytes, '\0');
+  while (left > 0) {
+    const ssize_t n = ::read(from->fd(), bytes.data(), bytes.size());
+    if (n <= 0) return;
+    left -= static_cast<int>(n);
+    output(stream, std::string_view(bytes).substr(0, static_cast<std::size_t>(n)));
+  }
+}
+
 void ExecIo::done() {
   if (std::exchange(done_, true)) return;
+  take_rest(out_.get(), FrameStream::out);
+  take_rest(err_.get(), FrameStream::err);
   silence_.stop();
   limit_.stop();
   const ExchangePtr client = std::move(client_);

@@ -75,6 +75,7 @@ class ExecIo {
   void output(FrameStream stream, std::string_view bytes);
   bool splice_output(FrameStream stream, Stream& from);
   void output_ended();
+  void take_rest(const Stream* from, FrameStream stream);
   void pause_output();
   void resume_output();
   void watch_silence();

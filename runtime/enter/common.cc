@@ -9,10 +9,17 @@ namespace {
 constexpr std::uint64_t kKnownFlags = (std::uint64_t{kPlanFlagEnd} - 1);
 constexpr long kSealsNeeded = 0x2 | 0x4 | 0x8;  // shrink, grow, write
 
+#if defined(__x86_64__)
+constexpr unsigned long kPageBytesMax = 4096;
+#else
+constexpr unsigned long kPageBytesMax = 65536;
+#endif
+
 // Reading a few pages is cheaper than mapping them, and they need not be unmapped twice. Aligned to
-// a page, as is with it all that can be written (the program has no initialised data): at execve
-// the kernel then maps zero pages and has no part of a page to clear, which would cost a fault.
-alignas(4096) char small_plan[32 * 1024];
+// a page of any kernel, as is with it all that can be written (the program has no initialised
+// data): at execve the kernel then maps zero pages and has no part of a page to clear, which would
+// cost a fault, and which kernels before 6.7 cannot do in a segment without file contents.
+alignas(kPageBytesMax) char small_plan[32 * 1024];
 
 struct Checker {
   const char* base;

@@ -6,8 +6,7 @@
 // and no descriptor is needed for it that the clone would have too.
 //
 // The clone is given this program's memory instead of a copy, which saves half of a clone and the
-// tearing down. It goes on, and can be acted on from inside as what it becomes, only when this half
-// has left that memory (see run_clone()).
+// tearing down. It goes on only when this half has left that memory (see run_clone()).
 //
 // No libc, no allocation, no descriptor beyond those given. Everything here is one system call
 // after another, in the order that matters (see each comment). Signals come blocked, and none of
@@ -43,7 +42,7 @@ struct Onward {
   int host_half = 0;  // 1 until that half has left this memory: the kernel sets it to 0
   int named = 0;      // 1 once it has said who the clone is
 } onward;
-alignas(4096) char clone_stack[64 * 1024];
+alignas(16) char clone_stack[64 * 1024];
 
 void set_oom_score(const Plan& plan) {
   if (!plan.has(kPlanOomScoreAdj)) return;
@@ -177,15 +176,15 @@ void close_descriptors(const Plan& plan) {
   require(EnterStep::close_fds, kernel(__NR_close_range, from, 0xffffffff, 0));
 }
 
-// Where the clone begins. It waits until the half that the host's view belongs to is gone: nobody
-// who can act on the clone is to find one with other rights in the same memory. That half has
-// nothing left to do but to say who this is, so the wait is short, mostly none. If it was killed
-// before it could, nobody would know of this process, so it ends too.
+// Where the clone begins. It waits until the half that the host's view belongs to is gone: who may
+// act on what the clone becomes is not to find one with other rights in the same memory. That half
+// has nothing left to do but to say who this is, so the wait is short, mostly none. If it was
+// killed before it could, nobody would know of this process, so it ends too.
 [[noreturn]] void run_clone() {
   while (__atomic_load_n(&onward.host_half, __ATOMIC_ACQUIRE) != 0) {
     kernel(__NR_futex, address(&onward.host_half), 0 /* FUTEX_WAIT */, 1);
   }
-  if (onward.named == 0) exit_process(kNoRequest);
+  if (onward.named == 0) stop(EnterStep::clone, -4 /* EINTR */);
   run_inside(onward.plan, onward.parent);
 }
 

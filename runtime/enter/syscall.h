@@ -27,7 +27,7 @@ inline long clone_to(const void* args, unsigned long size, void (*entry)()) {
   long result;
   asm volatile("syscall\n test %%rax, %%rax\n jnz 1f\n xor %%ebp, %%ebp\n call *%[entry]\n ud2\n1:"
                : "=a"(result)
-               : "a"(__NR_clone3), "D"(args), "S"(size), [entry] "r"(entry)
+               : "a"(__NR_clone3), "D"(args), "S"(size), [entry] "d"(entry)
                : "rcx", "r11", "memory");
   return result;
 }
@@ -54,9 +54,10 @@ inline long clone_to(const void* args, unsigned long size, void (*entry)()) {
   register long x8 asm("x8") = __NR_clone3;
   register long x0 asm("x0") = reinterpret_cast<long>(args);
   register unsigned long x1 asm("x1") = size;
+  register auto x2 asm("x2") = entry;
   asm volatile("svc 0\n cbnz x0, 1f\n mov x29, xzr\n blr %[entry]\n brk 1\n1:"
                : "+r"(x0)
-               : "r"(x8), "r"(x1), [entry] "r"(entry)
+               : "r"(x8), "r"(x1), [entry] "r"(x2)
                : "x30", "memory");
   return x0;
 }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -51,11 +52,20 @@ std::optional<ProcStat> read_proc_stat(pid_t pid) {
 }
 
 pid_t made_by(pid_t helper) {
+  // Given up for the moment where there is no other descriptor left: not to know is to lose it.
+  static UniqueFd spare(open("/dev/null", O_RDONLY | O_CLOEXEC));
   std::array<char, 64> path{};
   std::snprintf(path.data(), path.size(), "/proc/%d/comm", helper);
   UniqueFd file(open(path.data(), O_RDONLY | O_CLOEXEC));
+  if (!file && (errno == EMFILE || errno == ENFILE)) {
+    spare.reset();
+    file.reset(open(path.data(), O_RDONLY | O_CLOEXEC));
+  }
   std::array<char, 32> name{};
-  if (!file || read(file.get(), name.data(), name.size() - 1) <= 0) return 0;
+  const bool known = file && read(file.get(), name.data(), name.size() - 1) > 0;
+  file.reset();
+  if (!spare) spare.reset(open("/dev/null", O_RDONLY | O_CLOEXEC));
+  if (!known) return 0;
   if (std::strncmp(name.data(), kClonePrefix, kClonePrefixBytes) != 0) return 0;
   return static_cast<pid_t>(std::strtol(name.data() + kClonePrefixBytes, nullptr, 10));
 }

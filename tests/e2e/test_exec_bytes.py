@@ -122,6 +122,19 @@ class Bytes(unittest.TestCase):
         self.assertCarried(session, 2, b"the end\n")
         self.assertEqual(session.exit_code(), 0)
 
+    def test_a_client_that_reads_when_all_is_over(self):
+        """Some do, and rely on about a megabyte that the program can be rid of, in pieces of whatever size."""
+        line = "0123456789" * 10
+        sessions = [(Session(self.kw, ["seq", "1", str(count)]), numbers(count)) for count in (90_000, 120_000, 140_000)]
+        sessions.append((Session(self.kw, ["sh", "-c", f"i=0; while [ $i -lt 5000 ]; do echo {line}; i=$((i+1)); done"]),
+                         (line + "\n").encode() * 5000))
+        for session, _ in sessions:
+            self.assertEqual(session.exit_code(), 0)  # nobody has read
+        time.sleep(5)  # longer than the agent waits for what a finished program may still have left
+        for session, expected in sessions:
+            session.read_to_end()
+            self.assertCarried(session, 1, expected)
+
     def test_output_that_is_read_away(self):
         thief = "exec 3</proc/self/fd/1; cat <&3 >/dev/null & dd if=/dev/zero bs=64k count=600 2>/dev/null; kill $!; exit 5"
         session = Session(self.kw, ["sh", "-c", thief])
