@@ -76,8 +76,8 @@ void Stream::read_some() {
   std::array<char, kReadBytes> buffer;  // not initialised: read fills what is used
   for (int i = 0; i < kReadsPerTurn && reading_ && !ended_ && fd_ && !broken_; ++i) {
     if (handlers_.on_readable) {
-      const std::function<bool()> running = handlers_.on_readable;
-      const bool taken = running();
+      const std::function<bool(Stream&)> running = handlers_.on_readable;
+      const bool taken = running(*this);
       if (alive.expired()) return;
       if (taken) continue;
     }

@@ -29,7 +29,7 @@ class Stream {
     std::function<void(std::string_view)> on_data{};  // the bytes are valid during the call
     // Asked first where there is something to read: it may take bytes out of the descriptor itself
     // (splice). False: it did not, they are to be read and given to on_data.
-    std::function<bool()> on_readable{};
+    std::function<bool(Stream&)> on_readable{};
     std::function<void()> on_end{};          // end of file; writing may go on
     std::function<void(Error)> on_broken{};  // called once, and nothing after it
     std::function<void()> on_drained{};      // the queue, once not empty, is empty now

@@ -104,13 +104,10 @@ std::unique_ptr<Stream> ExecIo::open_output(UniqueFd fd, FrameStream stream) {
   handlers.on_drained = [this] {
     if (client_) client_->resume_reading();
   };
-  Result<std::unique_ptr<Stream>> opened = Stream::open(*loop_, std::move(fd), handlers);
+  if (options_.framed && splices_freely())
+    handlers.on_readable = [this, stream](Stream& from) { return splice_output(stream, from); };
+  Result<std::unique_ptr<Stream>> opened = Stream::open(*loop_, std::move(fd), std::move(handlers));
   if (!opened) return nullptr;
-  Stream* from = opened->get();
-  if (options_.framed && splices_freely()) {
-    handlers.on_readable = [this, stream, from] { return splice_output(stream, *from); };
-    from->set_handlers(std::move(handlers));
-  }
   ++open_outputs_;
   (*opened)->resume_reading();
   return std::move(*opened);
@@ -188,11 +185,11 @@ bool ExecIo::splice_output(FrameStream stream, Stream& from) {
   }
   const std::size_t size = std::min(there, kSplicedFrameBytesMax);
   const std::string head = frame_head(stream, size);
-  if (::send(socket, head.data(), head.size(), MSG_NOSIGNAL | MSG_DONTWAIT | MSG_MORE) !=
+  if (::send(socket, head.data(), head.size(), MSG_NOSIGNAL | MSG_DONTWAIT) !=
       static_cast<ssize_t>(head.size()))
     return false;
-  const ssize_t moved = ::splice(from.fd(), nullptr, socket, nullptr, size,
-                                 SPLICE_F_MOVE | SPLICE_F_NONBLOCK | SPLICE_F_MORE);
+  const ssize_t moved =
+      ::splice(from.fd(), nullptr, socket, nullptr, size, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
   std::string rest(size - static_cast<std::size_t>(std::max<ssize_t>(moved, 0)), '\0');
   bytes_out_ += size;
   if (exited_) watch_silence();

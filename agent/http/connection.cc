@@ -31,7 +31,7 @@ Connection::~Connection() { detach(); }
 Status Connection::start(UniqueFd fd) {
   Stream::Handlers handlers;
   handlers.on_data = [this](std::string_view bytes) { on_data(bytes); };
-  handlers.on_readable = [this] { return on_readable(); };
+  handlers.on_readable = [this](Stream&) { return on_readable(); };
   handlers.on_end = [this] { on_end(); };
   handlers.on_broken = [this](const Error&) { on_broken(); };
   handlers.on_drained = [this] { on_drained(); };

@@ -44,18 +44,21 @@ struct Onward {
 } onward;
 alignas(16) char clone_stack[64 * 1024];
 
+// Writes VALUE in decimal so that it ends before END; returns where it begins.
+char* put_digits(char* end, long value) {
+  do {
+    *--end = static_cast<char>('0' + value % 10);
+    value /= 10;
+  } while (value != 0);
+  return end;
+}
+
 void set_oom_score(const Plan& plan) {
   if (!plan.has(kPlanOomScoreAdj)) return;
   long value = plan.header->oom_score_adj;
-  char digits[8];
-  char* at = digits + sizeof(digits);
-  bool negative = value < 0;
-  if (negative) value = -value;
-  do {
-    *--at = static_cast<char>('0' + value % 10);
-    value /= 10;
-  } while (value != 0 && at > digits + 1);
-  if (negative) *--at = '-';
+  char digits[24];
+  char* at = put_digits(digits + sizeof(digits), value < 0 ? -value : value);
+  if (value < 0) *--at = '-';
   auto size = static_cast<unsigned long>(digits + sizeof(digits) - at);
   require(EnterStep::oom_score_adj, write_file("/proc/self/oom_score_adj", at, size));
 }
@@ -189,12 +192,8 @@ void close_descriptors(const Plan& plan) {
 }
 
 void name_clone(long pid) {
-  char name[16] = {};
-  char* at = name + sizeof(name) - 1;
-  do {
-    *--at = static_cast<char>('0' + pid % 10);
-    pid /= 10;
-  } while (pid != 0 && at > name + kClonePrefixBytes);
+  char name[32] = {};
+  char* at = put_digits(name + sizeof(name) - 1, pid);
   for (int i = kClonePrefixBytes; i > 0; --i) *--at = kClonePrefix[i - 1];
   kernel(__NR_prctl, 15 /* PR_SET_NAME */, address(at));
   __atomic_store_n(&onward.named, 1, __ATOMIC_RELEASE);

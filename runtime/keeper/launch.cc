@@ -99,6 +99,12 @@ __attribute__((noinline)) pid_t vfork_attendant(const char* path, std::span<int>
 
 // ---- back in the keeper
 
+// FD moved above the numbers that launch_enter overwrites.
+UniqueFd move_up(UniqueFd fd) {
+  if (fd.get() >= kHighFd) return fd;
+  return UniqueFd(fcntl(fd.get(), F_DUPFD_CLOEXEC, kHighFd));
+}
+
 pid_t outcome(pid_t pid, int saved_errno, int child_error) {
   if (pid < 0) return -saved_errno;
   if (child_error == 0) return pid;
@@ -138,11 +144,6 @@ void raise_descriptor_limit() {
 std::uint64_t original_descriptor_limit() { return original_limit.rlim_cur; }
 
 void set_original_descriptor_limit(std::uint64_t soft) { original_limit.rlim_cur = soft; }
-
-UniqueFd move_up(UniqueFd fd) {
-  if (fd.get() >= kHighFd) return fd;
-  return UniqueFd(fcntl(fd.get(), F_DUPFD_CLOEXEC, kHighFd));
-}
 
 UniqueFd move_out_of_the_way(UniqueFd fd) {
   if (fd.get() >= kHeldFd) return fd;

@@ -41,9 +41,6 @@ pid_t launch_enter(int program, std::span<const int> fds);
 pid_t launch_attendant(const std::vector<std::string>& argv, std::span<const int> fds,
                        bool outlives = false);
 
-// FD moved above the numbers that launch_enter overwrites.
-UniqueFd move_up(UniqueFd fd);
-
 // FD, which is to be held for long, moved out of the low numbers, where the limit allows it. Those
 // are for what comes with an order: launch_enter's child copies the table up to the highest of
 // them.
