@@ -307,6 +307,7 @@ void Container::clean(std::function<void()> on_clean) {
   frozen_ = false;
   run_.pidfd.reset();
   run_.process.reset();
+  end_zygotes();
   terminal_.finish();
   if (order_.spec && order_.spec->tty) context_->keeper.drop_fd(terminal_name(order_.container));
   if (order_.spec)

@@ -25,6 +25,7 @@
 #include "runtime/oci_start.h"
 #include "runtime/oom_watch.h"
 #include "runtime/timer.h"
+#include "runtime/zygote.h"
 
 namespace keepwell {
 
@@ -39,6 +40,9 @@ struct ProbeLeaf {
       join;  // what a probe joins: the leaf, and the payload's hierarchies that it does not cover
   Duration cpu{0};  // used by the probes before
   KeptPlan plan{};
+  std::size_t own = 0;  // of `join`, from the first: the leaf's
+  std::unique_ptr<Zygote> zygote{};
+  bool zygote_failed = false;  // for this run of the container there is no other
   // Zombies that the last probe had left in it and that were still there when the next one came.
   std::uint64_t orphans = 0;
 };
@@ -120,6 +124,8 @@ class Container {
     std::vector<std::shared_ptr<CgroupLeaf>> abandoned;
   };
 
+  // They are in some of the payload's cgroups, which the runtime's delete is to remove.
+  void end_zygotes();
   Status send_signal(int number);
   int stop_signal() const;
   void run_post_start();

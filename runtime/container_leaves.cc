@@ -49,9 +49,10 @@ Result<std::shared_ptr<ProbeLeaf>> Container::take_leaf(const std::string& name)
                                                  "probe-" + std::to_string(next_leaf_++), limits);
     if (!made) return fail(made.error());
     std::vector<int> join = made->join_fds(run_.payload_cgroups);
+    const std::size_t own = made->join_fds({}).size();
     Duration used = made->cpu();
     leaf.probe = std::make_shared<ProbeLeaf>(
-        ProbeLeaf{.cgroup = std::move(*made), .join = std::move(join), .cpu = used});
+        ProbeLeaf{.cgroup = std::move(*made), .join = std::move(join), .cpu = used, .own = own});
   }
   leaf.probe->orphans = orphans;
   leaf.clean = true;
@@ -66,6 +67,12 @@ void Container::release_leaf(const std::string& name, const ProbeLeaf* leaf, boo
   found->second.taken = false;
   found->second.clean = clean;
   sweep(run_.abandoned);
+}
+
+void Container::end_zygotes() {
+  for (auto& [name, leaf] : run_.leaves) {
+    if (leaf.probe) leaf.probe->zygote.reset();
+  }
 }
 
 std::shared_ptr<ExecLeaves> Container::exec_leaves() {

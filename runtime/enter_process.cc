@@ -23,6 +23,18 @@ void kill_group_of(int pidfd) {
     pidfd_send_signal(pidfd, SIGKILL, 0);
 }
 
+Result<ExecPlan> plan_of(const EnterOrder& order, int status) {
+  if (order.zygote != 0) return ExecPlan{{}, {order.stdio[1], status}};
+  ExecFds fds{.stdio = order.stdio,
+              .status = status,
+              .target_pidfd = order.target_pidfd,
+              .target_root = order.target_root,
+              .tty_socket = order.tty_socket,
+              .cgroup_procs = order.cgroup_procs};
+  if (order.kept != nullptr) return order.kept->build(order.base, order.request, fds);
+  return build_exec_plan(*order.base, order.request, fds);
+}
+
 }  // namespace
 
 EnterProcess::EnterProcess(Loop& loop, KeeperClient& keeper, const EnterOrder& order,
@@ -44,14 +56,7 @@ Result<std::unique_ptr<EnterProcess>> EnterProcess::start(Loop& loop, KeeperClie
   if (pipe2(ends, O_CLOEXEC) != 0) return fail_errno("cannot make a status pipe");
   UniqueFd read_end(ends[0]), write_end(ends[1]);
 
-  ExecFds fds{.stdio = order.stdio,
-              .status = write_end.get(),
-              .target_pidfd = order.target_pidfd,
-              .target_root = order.target_root,
-              .tty_socket = order.tty_socket,
-              .cgroup_procs = order.cgroup_procs};
-  Result<ExecPlan> plan = order.kept != nullptr ? order.kept->build(order.base, order.request, fds)
-                                                : build_exec_plan(*order.base, order.request, fds);
+  Result<ExecPlan> plan = plan_of(order, write_end.get());
   if (!plan) return fail(plan.error());
 
   std::unique_ptr<EnterProcess> made(new EnterProcess(loop, keeper, order, std::move(handlers)));
@@ -70,7 +75,8 @@ Result<std::unique_ptr<EnterProcess>> EnterProcess::start(Loop& loop, KeeperClie
   made->id_ = keeper.spawn({.fds = plan->fds,
                             .durable = order.durable,
                             .kill_cgroup = order.kill_cgroup,
-                            .key = order.key},
+                            .key = order.key,
+                            .zygote = order.zygote},
                            {.on_started =
                                 [self, alive, durable](pid_t pid, UniqueFd pidfd) {
                                   // Too late: whoever had ordered it has given up on it.

@@ -36,6 +36,8 @@ struct EnterOrder {
   int tty_socket = -1;
   std::vector<int> cgroup_procs;
   KeptPlan* kept = nullptr;  // borrowed for start(): where the plan is kept for the next order
+  // Not 0: the zygote that makes it, with stdio[1] as its output, and knows all else but `status`.
+  SpawnId zygote = 0;
   bool durable = false;
   std::string kill_cgroup;
   std::string key;

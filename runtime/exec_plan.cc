@@ -290,6 +290,10 @@ Result<ExecPlan> build_exec_plan(const ExecPlanBase& base, const ExecRequest& re
   ExecPlan plan;
   plan.fds = assign_fds(base, request, fds, header, cgroup_numbers);
   header.cgroup_fds = writer.ids(cgroup_numbers);
+  if (fds.cgroups_of_clones) {
+    header.flags |= kPlanZygote;
+    header.first_shared_cgroup = static_cast<std::uint32_t>(*fds.cgroups_of_clones);
+  }
   header.rlimits = writer.add(base.rlimits.data(), sizeof(PlanRlimit), base.rlimits.size(), 8);
   put_identity(base, request, header, writer);
   put_privileges(base, request, header, writer);

@@ -137,6 +137,9 @@ struct ExecFds {
   int target_root = -1;             // the container's root directory (O_PATH), where it is known
   int tty_socket = -1;              // REQUIRED with tty: receives the master (SCM_RIGHTS, one byte)
   std::vector<int> cgroup_procs{};  // of CgroupLeaf::join_fds(), v2 leaf first
+  // Said: the plan of a zygote (zygote.h), whose clones join so many of these themselves. `status`
+  // is then its control socket, and stdio what its clones have before they are given their own.
+  std::optional<std::size_t> cgroups_of_clones{};
 };
 
 struct ExecPlan {

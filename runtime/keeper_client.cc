@@ -84,12 +84,26 @@ SpawnId KeeperClient::spawn(const SpawnOrder& order, SpawnHandlers handlers) {
     run_later();
     return id;
   }
-  send(encode(
-           wire::Type::spawn, id,
-           wire::Spawn{order.durable ? 1U : 0U, size_of(order.kill_cgroup), size_of(order.key), 0},
-           {order.kill_cgroup, order.key}),
+  send(encode(wire::Type::spawn, id,
+              wire::Spawn{order.durable ? 1U : 0U, size_of(order.kill_cgroup), size_of(order.key),
+                          0, order.zygote},
+              {order.kill_cgroup, order.key}),
        order.fds);
   return id;
+}
+
+SpawnId KeeperClient::start_zygote(std::vector<int> fds, int control,
+                                   std::function<void()> on_serves,
+                                   std::function<void(Error)> on_ended) {
+  SpawnId id = next_id();
+  questions_->zygotes[id] = {std::move(on_serves), std::move(on_ended)};
+  fds.push_back(control);
+  send(encode(wire::Type::zygote, id, wire::Nothing{}), fds);
+  return id;
+}
+
+void KeeperClient::end_zygote(SpawnId id) {
+  if (questions_->zygotes.erase(id) > 0) send(encode(wire::Type::zygote_end, id, wire::Nothing{}));
 }
 
 void KeeperClient::run_later() {

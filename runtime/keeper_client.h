@@ -54,8 +54,10 @@ struct SpawnOrder {
   std::vector<int> fds;  // borrowed: become descriptors 0..n-1 of keepwell-enter, 1 to 64 of them
   bool durable = false;  // outlives this agent; its exit must be acknowledged with ack()
   std::string
-      kill_cgroup;    // ephemeral: directory whose cgroup.kill the keeper writes if the agent dies
-  std::string key{};  // durable: opaque, at most 1024 bytes, by which the next agent knows it
+      kill_cgroup;     // ephemeral: directory whose cgroup.kill the keeper writes if the agent dies
+  std::string key{};   // durable: opaque, at most 1024 bytes, by which the next agent knows it
+  SpawnId zygote = 0;  // not 0: of start_zygote(); FDS are then what that is asked with, and the
+                       // process is ephemeral
 };
 
 // Exactly one of on_started and on_failed is called, once; on_exited after on_started, once.
@@ -130,6 +132,14 @@ class KeeperClient {
   // (too many descriptors, keeper out of processes) comes as on_failed. Descriptors may be closed
   // when this returns.
   SpawnId spawn(const SpawnOrder& order, SpawnHandlers handlers);
+
+  // Has the keeper start a keepwell-enter with a zygote's plan (ExecFds::cgroups_of_clones) and
+  // these descriptors; CONTROL is the other end of the socket among them. ON_SERVES is called once
+  // it can be asked, ON_ENDED when it has ended, or could not begin. It ends with this agent.
+  SpawnId start_zygote(std::vector<int> fds, int control, std::function<void()> on_serves,
+                       std::function<void(Error)> on_ended);
+  // What it was asked before is still made.
+  void end_zygote(SpawnId id);
 
   // Takes over a process that no spawn made: a container's first process, re-parented to the keeper
   // when `runc create` ended (it may have exited since: then on_started, with no pidfd, is followed

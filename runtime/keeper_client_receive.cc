@@ -161,6 +161,9 @@ void KeeperClient::dispatch(wire::Datagram& message) {
 }
 
 void KeeperClient::on_started(SpawnId id, pid_t pid, wire::Datagram& message) {
+  if (auto zygote = questions_->zygotes.find(id); zygote != questions_->zygotes.end()) {
+    return std::exchange(zygote->second.on_serves, nullptr)();
+  }
   auto it = questions_->spawns.find(id);
   if (it == questions_->spawns.end()) return;
   UniqueFd pidfd;
@@ -176,6 +179,11 @@ void KeeperClient::on_started(SpawnId id, pid_t pid, wire::Datagram& message) {
 }
 
 void KeeperClient::on_failed(SpawnId id, Error error) {
+  if (auto zygote = questions_->zygotes.find(id); zygote != questions_->zygotes.end()) {
+    auto on_ended = std::move(zygote->second.on_ended);
+    questions_->zygotes.erase(zygote);
+    return on_ended(std::move(error));
+  }
   auto it = questions_->spawns.find(id);
   if (it == questions_->spawns.end()) return;
   SpawnHandlers handlers = std::move(it->second);

@@ -17,6 +17,8 @@
 // Conversations (A agent, K keeper, L logger):
 //   start    K: hello, child*, exited*, kept*, hello_end       A: ready (once it supervises)
 //   spawn    A: spawn+fds        K: started+pidfd, later exited  |  K: failed
+//   zygote   A: zygote+fds       K: started (it serves), failed when it has ended; A: zygote_end.
+//            A `spawn` of one gets its process from there, else as above
 //   claim    A: claim            K: claimed+pidfd, later exited  |  K: claimed (errno), then exited
 //   if it had ended exit     K: exited           A: ack (durable ones only; until then it is told
 //   to every new agent) fds      A: keep+fd          K: kept_ok    A: fetch  K: fetched+fd    A:
@@ -57,6 +59,8 @@ enum class Type : std::uint16_t {
   upgrade = 9,
   respawn = 10,
   stats = 11,
+  zygote = 12,
+  zygote_end = 13,
   // keeper -> agent
   hello = 64,
   hello_end = 65,
@@ -99,7 +103,12 @@ struct Spawn {
   std::uint32_t kill_cgroup_bytes;  // directory whose cgroup.kill is written when the agent dies
   std::uint32_t key_bytes;          // opaque; given back to the next agents
   std::uint32_t reserved;
+  std::uint64_t zygote;  // not 0: the zygote that makes it; attached is then what that one is sent
 };
+
+// zygote (id: as for spawn; it ends with its agent). Attached: what becomes descriptors 0..n-1 of
+// keepwell-enter, then the keeper's end of its control socket. zygote_end (id: of the zygote): what
+// it was asked before is still made. No bodies.
 
 // Takes over a process that was not spawned by `spawn`. id: as for spawn.
 struct Claim {

@@ -13,7 +13,12 @@ struct KeeperClient::Questions {
   std::unordered_map<SpawnId, std::function<void(Status)>> answers;
   std::unordered_map<SpawnId, std::function<void(Result<UniqueFd>)>> fetches;
   std::unordered_map<SpawnId, std::function<void(Result<KeeperStats>)>> stats;
-  std::vector<std::function<void()>> later;  // callbacks that wait for the loop's next turn
+  struct Zygote {
+    std::function<void()> on_serves;
+    std::function<void(Error)> on_ended;
+  };
+  std::unordered_map<SpawnId, Zygote> zygotes;  // until ended
+  std::vector<std::function<void()>> later;     // callbacks that wait for the loop's next turn
 };
 
 }  // namespace keepwell

@@ -40,6 +40,7 @@ class ProbeProcess {
  private:
   Status spawn();
   Status fill(EnterOrder& enter);
+  void use_zygote(EnterOrder& enter);
   bool container_runs() const;
   void kill_all();
   void wait_for_death();
@@ -63,7 +64,7 @@ class ProbeProcess {
   Instant give_up_at_{};
   ProbeEnded ended_;
   bool killed_ = false, program_over_ = false, finishing_ = false, unexplained_kill_ = false,
-       container_ended_ = false, frozen_ = false;
+       container_ended_ = false, frozen_ = false, by_zygote_ = false;
 };
 
 }  // namespace keepwell

@@ -7,6 +7,7 @@ namespace keepwell {
 namespace {
 
 constexpr std::uint64_t kKnownFlags = (std::uint64_t{kPlanFlagEnd} - 1);
+constexpr std::uint64_t kPidNamespace = 0x20000000, kUserNamespace = 0x10000000;  // CLONE_NEW*
 constexpr long kSealsNeeded = 0x2 | 0x4 | 0x8;  // shrink, grow, write
 
 #if defined(__x86_64__)
@@ -55,6 +56,24 @@ void relocate(const Plan& plan, const Checker& check, PlanRef ref, std::uint32_t
     entries[i] += reinterpret_cast<std::uint64_t>(plan.base);
   }
   for (std::uint32_t i = 0; i < spare; ++i) entries[ref.count + i] = 0;
+}
+
+// The cgroups that its clones join lie together, so that closing the rest is two calls.
+void check_zygote(const Plan& plan) {
+  const PlanHeader& header = *plan.header;
+  std::uint32_t own = header.first_shared_cgroup;
+  if (!plan.has(kPlanZygote)) {
+    if (own != 0) Checker::refuse();
+    return;
+  }
+  if (own > header.cgroup_fds.count || plan.has(kPlanTty)) Checker::refuse();
+  if ((header.namespaces & kPidNamespace) == 0 || (header.namespaces & kUserNamespace) != 0) {
+    Checker::refuse();
+  }
+  const auto* fds = plan.at<std::uint32_t>(header.cgroup_fds);
+  for (std::uint32_t i = 1; i < own; ++i) {
+    if (fds[i] != fds[0] + i) Checker::refuse();
+  }
 }
 
 }  // namespace
@@ -122,6 +141,7 @@ Plan load_plan() {
   check.fd(header.tty_socket);
   check.fd(header.target_root);
   if (plan.has(kPlanTty) && header.tty_socket == kNoFd) Checker::refuse();
+  check_zygote(plan);
   if (header.seccomp.count > 4096 || header.argv.count == 0 || header.cwd.offset == 0) {
     Checker::refuse();
   }

@@ -1,5 +1,6 @@
-// Shared by the two halves of keepwell-enter. host_side.cc runs with the host's view and ends by
-// cloning; inside.cc runs in the clone, within the target, and ends by executing the program.
+// Shared by the parts of keepwell-enter. host_side.cc runs with the host's view and ends by
+// cloning, once, or again and again as a zygote (zygote.cc); inside.cc runs in the clone, within
+// the target, and ends by executing the program.
 #pragma once
 
 #include "runtime/enter/plan_format.h"
@@ -34,6 +35,24 @@ Plan load_plan();
 long write_file(const char* path, const char* text, unsigned long size);
 
 bool is_pipe(int fd);
+
+// Goes where the plan says: score, limits, cgroups (a zygote: those it shares with its clones),
+// scheduling, labels, namespaces.
+void enter_target(const Plan& plan);
+
+// Joins those cgroups of the plan from FIRST up to END.
+void join_cgroups(const Plan& plan, std::uint32_t first, std::uint32_t end);
+
+// Nothing of the host's goes along but 0-2, the status pipe, and the socket that the master of a
+// terminal is sent through.
+void close_descriptors(const Plan& plan);
+
+// Clones for each request on kStatusFd, until that is closed. REQUIRES: enter_target().
+[[noreturn]] void serve_as_zygote(const Plan& plan);
+
+// What of the second half is the same for all clones of a zygote, done by it before.
+void join_keyring(const Plan& plan);
+void drop_bounding(const Plan& plan);
 
 // The second half. PARENT is the pid that getppid() must still give for a plan
 // with pdeathsig; 0: not to be seen from inside.

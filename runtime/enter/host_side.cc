@@ -97,14 +97,6 @@ void set_scheduling(const Plan& plan) {
   }
 }
 
-// Before the namespaces: a cgroup namespace would hide them, and the files are open anyway.
-void join_cgroups(const Plan& plan) {
-  const auto* fds = plan.at<std::uint32_t>(plan.header->cgroup_fds);
-  for (std::uint32_t i = 0; i < plan.header->cgroup_fds.count; ++i) {
-    require(EnterStep::cgroup, kernel(__NR_write, fds[i], address("0"), 1));
-  }
-}
-
 // On pipes that the host's root made, which a user namespace's root could not hand on.
 void give_stdio_to_namespace_root(const Plan& plan) {
   if (plan.header->stdio_root_uid == kNoFd) return;
@@ -164,21 +156,6 @@ void join_namespaces(const Plan& plan) {
   }
 }
 
-// Nothing of the host's goes along but 0-2, the status pipe, and the socket that the master of a
-// terminal is sent through.
-void close_descriptors(const Plan& plan) {
-  close_fd(kPlanFd);
-  std::uint32_t from = kPlanFirstFreeFd;
-  if (plan.has(kPlanTty)) {
-    std::uint32_t socket = plan.header->tty_socket;
-    if (socket > from) {
-      require(EnterStep::close_fds, kernel(__NR_close_range, from, socket - 1, 0));
-    }
-    from = socket + 1;
-  }
-  require(EnterStep::close_fds, kernel(__NR_close_range, from, 0xffffffff, 0));
-}
-
 // Where the clone begins. It waits until the half that the host's view belongs to is gone: who may
 // act on what the clone becomes is not to find one with other rights in the same memory. That half
 // has nothing left to do but to say who this is, so the wait is short, mostly none. If it was
@@ -201,21 +178,47 @@ void name_clone(long pid) {
 
 }  // namespace
 
+void join_cgroups(const Plan& plan, std::uint32_t first, std::uint32_t end) {
+  const auto* fds = plan.at<std::uint32_t>(plan.header->cgroup_fds);
+  for (std::uint32_t i = first; i < end; ++i) {
+    require(EnterStep::cgroup, kernel(__NR_write, fds[i], address("0"), 1));
+  }
+}
+
+void close_descriptors(const Plan& plan) {
+  close_fd(kPlanFd);
+  std::uint32_t from = kPlanFirstFreeFd;
+  if (plan.has(kPlanTty)) {
+    std::uint32_t socket = plan.header->tty_socket;
+    if (socket > from) {
+      require(EnterStep::close_fds, kernel(__NR_close_range, from, socket - 1, 0));
+    }
+    from = socket + 1;
+  }
+  require(EnterStep::close_fds, kernel(__NR_close_range, from, 0xffffffff, 0));
+}
+
+// Cgroups come before the namespaces, one of which would hide them.
+void enter_target(const Plan& plan) {
+  set_oom_score(plan);
+  raise_rlimits(plan);
+  join_cgroups(plan, plan.header->first_shared_cgroup, plan.header->cgroup_fds.count);
+  set_scheduling(plan);
+  give_stdio_to_namespace_root(plan);
+  set_labels(plan);
+  join_namespaces(plan);
+}
+
 [[noreturn]] void start_program(long argc, char**) {
   if (argc != 1) exit_process(kNoRequest);
   kernel(__NR_prctl, kDumpable, 0);
   kernel(__NR_fcntl, kStatusFd, 2 /* F_SETFD */, 1 /* FD_CLOEXEC */);
 
   Plan plan = load_plan();
-  set_oom_score(plan);
-  raise_rlimits(plan);
-  join_cgroups(plan);
-  set_scheduling(plan);
-  give_stdio_to_namespace_root(plan);
-  set_labels(plan);
   onward.plan = plan;
   onward.parent = plan.header->namespaces == 0 ? kernel(__NR_getppid) : 0;
-  join_namespaces(plan);
+  enter_target(plan);
+  if (plan.has(kPlanZygote)) serve_as_zygote(plan);
   close_descriptors(plan);
 
   onward.host_half = 1;

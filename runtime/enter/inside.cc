@@ -29,12 +29,6 @@ void start_session(const Plan& plan) {
   if (plan.has(kPlanSetsid)) require(EnterStep::session, kernel(__NR_setsid));
   std::uint64_t none = 0;
   kernel(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, address(&none), 0, 8);
-  if (plan.header->keyring_name.offset != 0) {
-    long result = kernel(__NR_keyctl, 1 /* JOIN_SESSION_KEYRING */,
-                         address(plan.text(plan.header->keyring_name)));
-    bool missing = result == -38 /* ENOSYS */ || result == -95 /* EOPNOTSUPP */;
-    if (!missing) require(EnterStep::keyring, result);
-  }
 }
 
 void set_rlimits(const Plan& plan) {
@@ -64,18 +58,10 @@ bool change_directory(const Plan& plan) {
   return false;
 }
 
-void drop_bounding(const Plan& plan) {
-  if (!plan.has(kPlanCapabilities)) return;
-  for (long capability = 0; capability < 64; ++capability) {
-    if ((plan.header->caps_bounding >> capability & 1) != 0) continue;
-    long result = prctl(PR_CAPBSET_DROP, capability);
-    if (result == -22 /* EINVAL */) break;  // past the last one that this kernel has
-    require(EnterStep::capabilities, result);
-  }
-  require(EnterStep::capabilities, prctl(PR_SET_KEEPCAPS, 1));
-}
-
 void set_identity(const Plan& plan, const Identity& identity) {
+  if (plan.has(kPlanCapabilities)) {
+    require(EnterStep::capabilities, prctl(PR_SET_KEEPCAPS, 1));
+  }
   long result = kernel(__NR_setgroups, identity.group_count, address(identity.groups));
   bool denied = result == -1 /* EPERM */ && plan.has(kPlanSetgroupsMayFail);
   if (!denied) require(EnterStep::groups, result);
@@ -120,8 +106,28 @@ void set_death_signal(const Plan& plan, long parent) {
 
 }  // namespace
 
+void join_keyring(const Plan& plan) {
+  if (plan.header->keyring_name.offset == 0) return;
+  long result = kernel(__NR_keyctl, 1 /* JOIN_SESSION_KEYRING */,
+                       address(plan.text(plan.header->keyring_name)));
+  bool missing = result == -38 /* ENOSYS */ || result == -95 /* EOPNOTSUPP */;
+  if (!missing) require(EnterStep::keyring, result);
+}
+
+void drop_bounding(const Plan& plan) {
+  if (!plan.has(kPlanCapabilities)) return;
+  for (long capability = 0; capability < 64; ++capability) {
+    if ((plan.header->caps_bounding >> capability & 1) != 0) continue;
+    long result = prctl(PR_CAPBSET_DROP, capability);
+    if (result == -22 /* EINVAL */) break;  // past the last one that this kernel has
+    require(EnterStep::capabilities, result);
+  }
+}
+
 [[noreturn]] void run_inside(const Plan& plan, long parent) {
   start_session(plan);
+  const bool of_zygote = plan.has(kPlanZygote);
+  if (!of_zygote) join_keyring(plan);
   Identity identity = look_up_identity(plan);
   if (plan.has(kPlanTty)) open_terminal(plan, identity.uid);
   set_rlimits(plan);
@@ -140,7 +146,7 @@ void set_death_signal(const Plan& plan, long parent) {
   } else {
     attach_seccomp(plan);
   }
-  drop_bounding(plan);
+  if (!of_zygote) drop_bounding(plan);
   if (plan.has(kPlanIdentity)) set_identity(plan, identity);
   if (retry_cwd && change_directory(plan)) stop(EnterStep::cwd, -13 /* EACCES */);
   set_capabilities(plan);

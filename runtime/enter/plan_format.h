@@ -18,7 +18,7 @@
 namespace keepwell {
 
 inline constexpr int kPlanFd = 3;    // the plan itself
-inline constexpr int kStatusFd = 4;  // write end of the status pipe
+inline constexpr int kStatusFd = 4;  // write end of the status pipe; a zygote's control socket
 inline constexpr int kPlanFirstFreeFd = 5;
 
 // Once it has made the process that becomes the program, enter renames itself (/proc/PID/comm) to
@@ -26,8 +26,16 @@ inline constexpr int kPlanFirstFreeFd = 5;
 inline constexpr char kClonePrefix[] = "made ";
 inline constexpr int kClonePrefixBytes = sizeof(kClonePrefix) - 1;
 
+// What a zygote is asked for on its control socket (SOCK_SEQPACKET): one byte with two descriptors,
+// the program's output and the write end of its status pipe; and what it answers, in order. Its
+// first answer, of pid 0, comes unasked: it is ready.
+inline constexpr int kZygoteRequestFds = 2;
+struct ZygoteAnswer {
+  std::int32_t pid = 0;  // of the clone, as the keeper sees it; else a negative errno
+};
+
 inline constexpr std::uint32_t kPlanMagic = 0x6e706b77;  // "wkpn"
-inline constexpr std::uint32_t kPlanVersion = 2;
+inline constexpr std::uint32_t kPlanVersion = 3;
 inline constexpr std::uint32_t kPlanBytesMax = 4u << 20;  // argv and env of one exec
 inline constexpr std::uint32_t kPlanEnvSpare = 2;         // HOME, and the closing zero
 inline constexpr std::uint32_t kNoFd = 0xffffffff;
@@ -59,7 +67,10 @@ enum PlanFlags : std::uint64_t {
   kPlanUserNamespaceFirst = 1u << 14,  // rootless: only its user namespace gives us the others
   kPlanChownStdio =
       1u << 15,  // pipes on 0-2 are given to the target user, so that it can reopen them
-  kPlanFlagEnd = 1u << 16,
+  // Not one program but one for each request on kStatusFd (zygote.cc); cgroup_fds before
+  // first_shared_cgroup are then each clone's to join. Neither a terminal nor a user namespace.
+  kPlanZygote = 1u << 16,
+  kPlanFlagEnd = 1u << 17,
 };
 
 struct PlanRlimit {
@@ -95,11 +106,11 @@ struct PlanHeader {
   PlanRef label_apparmor;  // to attr/apparmor/exec, or attr/exec where that is missing
 
   // ---- namespaces
-  std::uint64_t namespaces = 0;        // CLONE_NEW* to join; 0: stay on the host
-  std::uint32_t target_pidfd = kNoFd;  // of a process in them
-  std::uint32_t tty_socket = kNoFd;    // gets the tty's master by SCM_RIGHTS, one byte of data
-  std::uint32_t target_root = kNoFd;   // of the target's root directory; see join_namespaces()
-  std::uint32_t reserved = 0;
+  std::uint64_t namespaces = 0;           // CLONE_NEW* to join; 0: stay on the host
+  std::uint32_t target_pidfd = kNoFd;     // of a process in them
+  std::uint32_t tty_socket = kNoFd;       // gets the tty's master by SCM_RIGHTS, one byte of data
+  std::uint32_t target_root = kNoFd;      // of the target's root directory; see join_namespaces()
+  std::uint32_t first_shared_cgroup = 0;  // see kPlanZygote
 
   // ---- inside
   PlanRef keyring_name;  // session keyring to join; absent: the keeper's is kept

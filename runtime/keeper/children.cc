@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <ctime>
@@ -76,6 +77,36 @@ int Children::spawn(ChildProcess child, int program, std::span<const int> fds) {
   helpers_[helper] = child.id;
   children_.emplace(child.id, std::move(child));
   return 0;
+}
+
+int Children::expect(ChildProcess child) {
+  ++stats_.spawns;
+  std::uint64_t id = child.id;
+  return children_.emplace(id, std::move(child)).second ? 0 : EEXIST;
+}
+
+void Children::made(std::uint64_t id, pid_t pid) {
+  auto it = children_.find(id);
+  if (it == children_.end() || it->second.pid != 0) return;
+  ChildProcess& child = it->second;
+  if (is_free(pid)) return began(child, pid);
+  // It may have ended, and been reaped as a stranger, before this was said.
+  auto gone = std::ranges::find(strangers_, pid, &Stranger::pid);
+  if (gone == strangers_.end()) return not_made(id, EPROTO);
+  wire::Exited exit = gone->exit;
+  strangers_.erase(gone);
+  child.pid = pid;
+  if (!child.doomed) events_.on_started(child, -1);
+  ended(child, exit);
+}
+
+void Children::not_made(std::uint64_t id, int error_number, int status) {
+  auto it = children_.find(id);
+  if (it == children_.end() || it->second.pid != 0) return;
+  ++stats_.spawn_failures;
+  bool doomed = it->second.doomed;
+  children_.erase(it);
+  if (!doomed) events_.on_failed(id, error_number, status);
 }
 
 int Children::claim(ChildProcess child) {
@@ -172,14 +203,15 @@ void Children::helper_ended(pid_t pid, pid_t made, int status) {
   helpers_.erase(pid);
   auto it = children_.find(id);
   if (it == children_.end() || it->second.pid != 0) return;  // began already, maybe ended too
-  if (made > 0 && is_our_child(made) && !by_pid_.contains(made) && !helpers_.contains(made)) {
-    began(it->second, made);
-    return;
-  }
-  ++stats_.spawn_failures;
-  bool doomed = it->second.doomed;
-  children_.erase(it);
-  if (!doomed) events_.on_failed(id, 0, status);
+  if (made > 0 && is_free(made)) return began(it->second, made);
+  not_made(id, 0, status);
+}
+
+// Whether PID is a child of ours that is nobody's yet. What a helper says of it may be a lie, where
+// the container it enters can trace it.
+bool Children::is_free(pid_t pid) const {
+  return is_our_child(pid) && !by_pid_.contains(pid) && !helpers_.contains(pid) &&
+         !events_.is_other(pid);
 }
 
 void Children::began(ChildProcess& child, pid_t pid) {

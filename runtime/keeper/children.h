@@ -5,6 +5,7 @@
 // A spawn is two processes. The helper (keepwell-enter) makes the final one with CLONE_PARENT, so
 // that it is our child too, and the kernel stores its pid in the helper's slot of a shared page
 // before it runs. Whichever of the two is reaped first, the slot says who belongs to whom.
+// A zygote (zygotes.h) makes them without a helper.
 #pragma once
 
 #include <sys/types.h>
@@ -45,7 +46,8 @@ class Children {
     std::function<void(const ChildProcess&, int pidfd)> on_started;
     std::function<void(std::uint64_t id, int error_number, int enter_status)> on_failed;
     std::function<void(const ChildProcess&)> on_exited;
-    std::function<bool(pid_t, int status)> on_other;      // is this one yours (agent, logger)?
+    std::function<bool(pid_t)> is_other;                  // is this one yours (agent, logger)?
+    std::function<bool(pid_t, int status)> on_other;      // ... and has ended: is it?
     std::function<void(const ChildProcess&)> on_foreign;  // watch its pidfd
   };
 
@@ -58,6 +60,13 @@ class Children {
   // Starts PROGRAM (keepwell-enter) for CHILD. on_started or on_failed follows, at the earliest
   // from reap(); a failure that is known at once is returned as errno, and CHILD is forgotten.
   int spawn(ChildProcess child, int program, std::span<const int> fds);
+
+  // CHILD's process is made elsewhere: made() or not_made() follows. 0, or EEXIST.
+  int expect(ChildProcess child);
+  // PID is said to be the process of ID. If it is a child that nothing else is known of, on_started
+  // follows, and on_exited if it has ended; else on_failed.
+  void made(std::uint64_t id, pid_t pid);
+  void not_made(std::uint64_t id, int error_number, int status = 0);
 
   // Takes over CHILD.pid if it is the process that began at start_ticks: our child, a foreign
   // process, or one that ended while nobody knew it. 0, or errno (ESRCH). On 0 on_started is
@@ -100,6 +109,7 @@ class Children {
  private:
   void began(ChildProcess& child, pid_t pid);
   void ended(ChildProcess& child, const wire::Exited& exit);
+  bool is_free(pid_t pid) const;
   void helper_ended(pid_t pid, pid_t made, int status);
   ChildProcess* find_by_pid(pid_t pid, std::uint64_t start_ticks);
   void end_one(ChildProcess& child);

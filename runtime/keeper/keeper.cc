@@ -42,6 +42,22 @@ int Keeper::run(UniqueFd state) {
   bool resumed = static_cast<bool>(state);
   raise_descriptor_limit();
   if (int error = open(); error != 0) return error;
+  set_events();
+  if (resumed) {
+    if (!KeeperState::load(*this, state.get())) {
+      say("cannot read the state of the keeper before this one; containers go on without a keeper");
+      return 1;
+    }
+    state.reset();
+    resume();
+  } else {
+    start_fresh();
+  }
+  while (!done_) turn();
+  return exit_code_;
+}
+
+void Keeper::set_events() {
   children_.set_events(
       {.on_started =
            [this](const ChildProcess& child, int pidfd) {
@@ -64,23 +80,28 @@ int Keeper::run(UniqueFd state) {
            [this](const ChildProcess& child) {
              send_agent(encode(wire::Type::exited, child.id, child.exit, {child.key}));
            },
+       .is_other =
+           [this](pid_t pid) {
+             return pid == agent_.pid || pid == logger_.pid || zygotes_.has(pid);
+           },
        .on_other = [this](pid_t pid, int status) { return on_other(pid, status); },
        .on_foreign =
            [this](const ChildProcess& child) {
              watch(child.pidfd.get(), kForeignTag | child.id);
            }});
-  if (resumed) {
-    if (!KeeperState::load(*this, state.get())) {
-      say("cannot read the state of the keeper before this one; containers go on without a keeper");
-      return 1;
-    }
-    state.reset();
-    resume();
-  } else {
-    start_fresh();
-  }
-  while (!done_) turn();
-  return exit_code_;
+  zygotes_.set_events(
+      {.on_serves =
+           [this](std::uint64_t id, const Zygotes::Zygote& zygote) {
+             send_agent(encode(wire::Type::started, id, wire::Started{zygote.pid, 0, 0}));
+           },
+       .on_ended =
+           [this](std::uint64_t id, int status) {
+             send_agent(encode(wire::Type::failed, id, wire::Failed{0, status}));
+           },
+       .on_made = [this](std::uint64_t spawn, pid_t pid) { children_.made(spawn, pid); },
+       .on_not_made = [this](std::uint64_t spawn,
+                             int error_number) { children_.not_made(spawn, error_number); },
+       .watch = [this](int fd, std::uint64_t id) { watch(fd, kZygoteTag | id); }});
 }
 
 int Keeper::open() {
@@ -139,6 +160,8 @@ void Keeper::turn() {
       if ((event.events & EPOLLOUT) != 0) logger_.outbox.flush(logger_.control.get());
       if ((event.events & ~std::uint32_t{EPOLLOUT}) != 0) read_logger();
       if (logger_.control) update_interest(logger_, kLoggerTag);
+    } else if ((event.data.u64 & kZygoteTag) != 0) {
+      zygotes_.readable(event.data.u64 & ~kZygoteTag);
     } else if ((event.data.u64 & kForeignTag) != 0) {
       std::uint64_t id = event.data.u64 & ~kForeignTag;
       auto it = children_.all().find(id);  // it ended: a ready pidfd stays ready, so no more epoll
@@ -208,7 +231,7 @@ bool Keeper::on_other(pid_t pid, int status) {
   } else if (pid == logger_.pid) {
     logger_died();
   } else {
-    return false;
+    return zygotes_.died(pid, status);
   }
   return true;
 }
@@ -243,6 +266,7 @@ void Keeper::agent_died(int status) {
   agent_.pid = 0;
   while (agent_.control) read_agent();
   children_.kill_ephemeral();
+  zygotes_.end_all();
   agent_.died(now_ms(), respawning_);
   if (stopping_ || !ready_once_) {
     begin_end(stopping_ ? exit_code_ : exit_code_of(status));

@@ -11,6 +11,7 @@
 
 #include "runtime/keeper/attendant.h"
 #include "runtime/keeper/children.h"
+#include "runtime/keeper/zygotes.h"
 #include "runtime/unique_fd.h"
 #include "runtime/wire_socket.h"
 
@@ -37,11 +38,12 @@ class Keeper {
   int run(UniqueFd state);
 
  private:
-  // Epoll tags. Above them the ids of foreign children, with a bit of their own.
+  // Epoll tags. Above them the ids of foreign children and of zygotes, each with a bit of its own.
   static constexpr std::uint64_t kSignalsTag = 1;
   static constexpr std::uint64_t kAgentTag = 2;
   static constexpr std::uint64_t kLoggerTag = 3;
   static constexpr std::uint64_t kForeignTag = std::uint64_t{1} << 63;
+  static constexpr std::uint64_t kZygoteTag = std::uint64_t{1} << 62;
 
   friend class KeeperState;  // writes and reads all of this for an upgrade
 
@@ -61,6 +63,7 @@ class Keeper {
   };
 
   int open();
+  void set_events();
   void start_fresh();
   void turn();
   int next_timeout_ms(std::uint64_t now_ms) const;
@@ -79,6 +82,7 @@ class Keeper {
   void read_agent();
   void on_agent(wire::Datagram& message);
   void on_spawn(wire::Datagram& message);
+  void on_zygote(wire::Datagram& message);
   void on_claim(wire::Datagram& message);
   void on_keep(wire::Datagram& message);
   void on_drop(wire::Datagram& message);
@@ -104,6 +108,7 @@ class Keeper {
   Attendant agent_;
   Attendant logger_;
   Children children_;
+  Zygotes zygotes_;
   std::map<std::string, KeptFd> kept_;
   std::uint64_t next_stream_ = 1;
   // Arrived while there was no agent, and every stop: it is told to the next agent too, until one

@@ -84,6 +84,10 @@ void Keeper::on_agent(wire::Datagram& message) {
   switch (message.type()) {
     case wire::Type::spawn:
       return on_spawn(message);
+    case wire::Type::zygote:
+      return on_zygote(message);
+    case wire::Type::zygote_end:
+      return zygotes_.end(message.head.id);
     case wire::Type::claim:
       return on_claim(message);
     case wire::Type::ack:
@@ -128,8 +132,28 @@ void Keeper::on_spawn(wire::Datagram& message) {
     error = EINVAL;
   } else if (!message.fds_complete()) {
     error = EMFILE;
+  } else if (body.zygote != 0) {
+    error = children_.expect(std::move(child));
+    if (error == 0) {
+      int not_asked = zygotes_.ask(body.zygote, message.head.id, numbers(message.fds));
+      if (not_asked != 0) children_.not_made(message.head.id, not_asked);
+    }
   } else {
     error = children_.spawn(std::move(child), program_.get(), numbers(message.fds));
+  }
+  if (error != 0) send_agent(encode(wire::Type::failed, message.head.id, wire::Failed{error, 0}));
+}
+
+void Keeper::on_zygote(wire::Datagram& message) {
+  if (agent_.pid == 0) return;  // it would end with its agent
+  int error = EINVAL;
+  if (!message.fds_complete()) {
+    error = EMFILE;
+  } else if (message.fds.size() > 1) {
+    UniqueFd control = std::move(message.fds.back());
+    message.fds.pop_back();
+    error =
+        zygotes_.start(message.head.id, program_.get(), numbers(message.fds), std::move(control));
   }
   if (error != 0) send_agent(encode(wire::Type::failed, message.head.id, wire::Failed{error, 0}));
 }

@@ -222,6 +222,11 @@ UniqueFd KeeperState::save(const Keeper& keeper) {
     for (std::uint64_t* field : stats_fields(stats)) line << *field;
   }
   save_children(out, keeper.children_);
+  for (const auto& [id, zygote] : keeper.zygotes_.all()) {
+    Line line(out, "zygote");
+    line << id << zygote.pid << zygote.control.get() << zygote.serves;
+    for (std::uint64_t spawn : zygote.asked) line << spawn;
+  }
   for (const auto& [name, kept] : keeper.kept_) {
     Line(out, "kept") << name << kept.fd.get() << kept.blob << kept.for_logger << kept.stream
                       << kept.dropping << kept.drop_id;
@@ -300,6 +305,15 @@ void KeeperState::load_of_keeper(Keeper& keeper, Words& words) {
     words.number(keeper.upgrade_id_);
   } else if (words.name() == "signal") {
     words.number(keeper.pending_signals_.emplace_back());
+  } else if (words.name() == "zygote") {
+    std::uint64_t id = 0;
+    pid_t pid = 0;
+    words.number(id);
+    words.number(pid);
+    Zygotes::Zygote& zygote = keeper.zygotes_.restore(id, pid);
+    words.fd(zygote.control);
+    words.flag(zygote.serves);
+    while (!words.done()) words.number(zygote.asked.emplace_back());
   } else if (words.name() == "kept") {
     std::string name = words.text();
     Keeper::KeptFd& kept = keeper.kept_[name];
@@ -336,6 +350,7 @@ void KeeperState::set_inheritable(const Keeper& keeper, bool inheritable) {
   set(keeper.logger_.control);
   for (const auto& [name, kept] : keeper.kept_) set(kept.fd);
   for (const auto& [id, child] : keeper.children_.all()) set(child.pidfd);
+  for (const auto& [id, zygote] : keeper.zygotes_.all()) set(zygote.control);
 }
 
 }  // namespace keepwell

@@ -97,6 +97,9 @@ void Keeper::resume() {
   program_ = load_program(options_.enter_path);
   if (agent_.control) watch(agent_.control.get(), kAgentTag);
   if (logger_.control) watch(logger_.control.get(), kLoggerTag);
+  for (const auto& [id, zygote] : zygotes_.all()) {
+    if (zygote.control) watch(zygote.control.get(), kZygoteTag | id);
+  }
   recheck_ = true;
   // Everything that happened in between is found by looking.
   children_.reap();

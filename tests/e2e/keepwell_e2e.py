@@ -104,6 +104,13 @@ def command_of(pid):
         return []
 
 
+def comm_of(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -292,6 +299,10 @@ class Keepwell:
             if b"agent" in command_of(pid)[1:2] and start_ticks(pid) is not None:
                 return pid
         return None
+
+    def zygotes(self):
+        """Those that serve (runtime/zygote.h); one that is still on its way in has another name."""
+        return [pid for pid in children_of(self.process.pid) if comm_of(pid) == "keepwell-zygote" and start_ticks(pid) is not None]
 
     def logger_pid(self):
         for pid in children_of(self.process.pid):

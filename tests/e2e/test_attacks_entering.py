@@ -96,16 +96,23 @@ class Entering(unittest.TestCase):
             (root / "lib").mkdir(exist_ok=True)
             (root / "lib/libnss_evil.so.2").write_bytes(b"\x7fELF evil")
 
-        with e2e.Keepwell({"services": {"web": e2e.busybox(SLEEPER, **{
-                "x-keepwell": self.furnished(hostile), "healthcheck": check(["CMD", "true"], timeout="20s")})}}) as kw:
+        # One that a zygote enters, and one that must be entered from the host each time.
+        rooted = self.furnished(hostile)
+        with e2e.Keepwell({"services": {
+                "web": e2e.busybox(SLEEPER, **{"x-keepwell": rooted, "healthcheck": check(["CMD", "true"], timeout="20s")}),
+                "host": e2e.busybox(SLEEPER, pid="host", **{
+                    "x-keepwell": rooted, "healthcheck": check(["CMD", "true"], timeout="20s")})}}) as kw:
             kw.wait_health("web", "healthy")
+            kw.wait_health("host", "healthy")
+            e2e.wait_until("one zygote", lambda: len(kw.zygotes()) == 1)
             trace = kw.dir / "trace"
-            tracer = subprocess.Popen(["strace", "-f", "-q", "-p", str(kw.keeper_pid()), "-o", trace], stderr=subprocess.PIPE)
+            traced = [argument for pid in (kw.keeper_pid(), *kw.zygotes()) for argument in ("-p", str(pid))]
+            tracer = subprocess.Popen(["strace", "-f", "-q", *traced, "-o", trace], stderr=subprocess.PIPE)
             try:
-                done = probes(kw, "web")
+                done = {name: probes(kw, name) for name in ("web", "host")}
                 if tracer.poll() is not None:
                     self.skipTest("strace cannot attach here: " + tracer.stderr.read().decode())
-                e2e.wait_until("probes under strace", lambda: probes(kw, "web") >= done + 5, 60)
+                e2e.wait_until("probes under strace", lambda: all(probes(kw, name) >= was + 5 for name, was in done.items()), 60)
             finally:
                 tracer.send_signal(signal.SIGINT)
                 tracer.wait(20)
@@ -122,7 +129,7 @@ class Entering(unittest.TestCase):
                 before = set(names[:names.index("execveat")])
                 self.assertLessEqual(before, {"fcntl", "dup2", "dup3", "close_range", "prlimit64", "setrlimit"})
             programs = [seen for seen in calls.values() if any(name == "execve" for name, _ in seen)]
-            self.assertGreaterEqual(len(programs), 3)
+            self.assertGreaterEqual(len(programs), 6)
             for seen in entered + programs:
                 ours = [call for call in seen[:next((i for i, (name, _) in enumerate(seen) if name == "execve"), len(seen))]
                         if call[0] in ("open", "openat", "openat2")]

@@ -28,14 +28,15 @@ namespace {
 
 std::string of(int pid, const char* name) { return "/proc/" + std::to_string(pid) + "/" + name; }
 
-// The kernel names a program that came from a memfd after it.
+// The kernel names a program that came from a memfd after it; a zygote's clones are named like it.
 bool is_entering(int pid) {
   char text[32] = {};
   int fd = open(of(pid, "comm").c_str(), O_RDONLY);
   if (fd < 0) return false;
   (void)!read(fd, text, sizeof(text) - 1);
   close(fd);
-  return strncmp(text, "memfd:", 6) == 0 || strncmp(text, "enter", 5) == 0;
+  return strncmp(text, "memfd:", 6) == 0 || strncmp(text, "enter", 5) == 0 ||
+         strncmp(text, "keepwell-zygote", 15) == 0;
 }
 
 struct Hits {

@@ -23,19 +23,32 @@ class Background {
  public:
   Background(const Container& container, std::vector<std::string> argv,
              const std::vector<int>& cgroups = {}) {
+    ExecRequest request{.argv = std::move(argv)};
     Pipe status;
     UniqueFd null(::open("/dev/null", O_RDONLY | O_CLOEXEC));
-    Result<ExecPlan> plan =
-        build_exec_plan(container_base(container), {.argv = std::move(argv)},
-                        {.stdio = {null.get(), output_.write_end.get(), output_.write_end.get()},
-                         .status = status.write_end.get(),
-                         .target_pidfd = container.pidfd(),
-                         .target_root = container.root(),
-                         .cgroup_procs = cgroups});
-    REQUIRE(plan);
-    auto begin = Clock::now();
-    spawned_ = std::make_unique<Spawned>(plan->fds);
-    blocked = Clock::now() - begin;
+    if (container.by_zygote) {
+      zygote_ = std::make_unique<AskedZygote>(
+          container_base(container), request,
+          Place{.pidfd = container.pidfd(), .root = container.root(), .cgroup_procs = cgroups});
+      REQUIRE_FALSE(zygote_->failure());
+      auto begin = Clock::now();
+      zygote_->send(output_.write_end.get(), status.write_end.get());
+      blocked = Clock::now() - begin;
+      clone_ = zygote_->answer();
+      REQUIRE(clone_ > 0);
+    } else {
+      Result<ExecPlan> plan =
+          build_exec_plan(container_base(container), request,
+                          {.stdio = {null.get(), output_.write_end.get(), output_.write_end.get()},
+                           .status = status.write_end.get(),
+                           .target_pidfd = container.pidfd(),
+                           .target_root = container.root(),
+                           .cgroup_procs = cgroups});
+      REQUIRE(plan);
+      auto begin = Clock::now();
+      spawned_ = std::make_unique<Spawned>(plan->fds);
+      blocked = Clock::now() - begin;
+    }
     output_.write_end.reset();
     status.write_end.reset();
     status_ = std::move(status.read_end);
@@ -45,10 +58,13 @@ class Background {
   }
   std::string finish() {
     std::string text = drain(output_.read_end.get(), 20'000);
-    spawned_->wait();
+    if (spawned_)
+      spawned_->wait();
+    else
+      REQUIRE(::waitpid(clone_, nullptr, 0) == clone_);
     return text;
   }
-  pid_t pid() { return spawned_->pid(); }
+  pid_t pid() { return spawned_ ? spawned_->pid() : clone_; }
   void kill() { ::kill(pid(), SIGKILL); }
 
   Clock::duration blocked{};  // how long the keeper would have been held up
@@ -57,6 +73,8 @@ class Background {
   Pipe output_;
   UniqueFd status_;
   std::unique_ptr<Spawned> spawned_;
+  std::unique_ptr<AskedZygote> zygote_;
+  pid_t clone_ = 0;
 };
 
 double milliseconds(Clock::duration time) {
@@ -127,11 +145,12 @@ void unprivileged(nlohmann::json& config) {
   }
 }
 
-void sniff(const Tweak& tweak) {
+void sniff(const Tweak& tweak, bool by_zygote) {
   Container container(tweak, [](const std::string& root) {
     bring_attacker(root);
     run_command("chmod 755 " + root + "/..");
   });
+  container.by_zygote = by_zygote;
   Background sniffer(container, {"attacker", "sniff", "3"});
   auto end = Clock::now() + std::chrono::milliseconds(2500);
   int execs = 0;
@@ -168,7 +187,8 @@ TEST_CASE("attack: looking into a process that is entering") {
   for (const Fixture& fixture : fixtures) {
     CAPTURE(fixture.name);
     if (*fixture.name == 'C' && in_chroot()) continue;
-    sniff(fixture.tweak);
+    sniff(fixture.tweak, false);
+    if (*fixture.name != 'C') sniff(fixture.tweak, true);
   }
 }
 
@@ -203,6 +223,7 @@ TEST_CASE("attack: what CAP_SYS_PTRACE sees of a process that is entering") {
 TEST_CASE("attack: SIGSTOP to everything that enters does not hold up the keeper") {
   if (!can_make_containers()) return;
   Container container({}, bring_attacker);
+  container.by_zygote = GENERATE(false, true);
   Background stopper(container, {"attacker", "stop", "60"});
   std::vector<double> blocked;
   int stopped = 0;
@@ -264,8 +285,9 @@ TEST_CASE("attack: entering a frozen cgroup blocks the entering process only") {
 TEST_CASE("attack: the container's init is killed while others enter") {
   if (!can_make_containers()) return;
   int ran = 0, gone = 0;
-  for (int round = 0; round < 5; ++round) {
+  for (int round = 0; round < 6; ++round) {
     Container container;
+    container.by_zygote = round % 2 == 1;
     for (int i = 0; i < 60; ++i) {
       if (i == 20) ::kill(container.pid(), SIGKILL);
       Outcome outcome = container.exec({.argv = {"/bin/true"}});
@@ -288,6 +310,7 @@ TEST_CASE("attack: the container's init is killed while others enter") {
 
 TEST_CASE("attack: a made-up /proc, or none, changes nothing of what is set through ours") {
   if (!can_make_containers()) return;
+  const bool by_zygote = GENERATE(false, true);
   for (const char* script : {"mount -t tmpfs none /proc && mkdir -p /proc/self/attr && "
                              "echo 7 >/proc/self/oom_score_adj",
                              "umount /proc"}) {
@@ -297,6 +320,7 @@ TEST_CASE("attack: a made-up /proc, or none, changes nothing of what is set thro
         config["process"]["capabilities"][set].push_back("CAP_SYS_ADMIN");
       }
     });
+    container.by_zygote = by_zygote;
     Outcome prepared = container.shell(script);
     REQUIRE_FALSE(prepared.failure);
     REQUIRE(prepared.exit_code() == 0);
@@ -316,6 +340,7 @@ TEST_CASE("attack: a fork bomb fills its own leaf and is gone at once") {
   Cgroups cgroups;
   if (!cgroups.usable) return;
   Container container({}, bring_attacker);
+  container.by_zygote = GENERATE(false, true);
   Result<CgroupLeaf> leaf = CgroupLeaf::create(cgroups.root, "c", "bomb", {.pids = 32});
   if (!leaf) {
     WARN("SKIPPED: " << leaf.error().text);
@@ -344,6 +369,7 @@ TEST_CASE("attack: probes that leave a process in a session of its own") {
   Result<CgroupLeaf> leaf = CgroupLeaf::create(cgroups.root, "c", "probe", {});
   REQUIRE(leaf);
   container.cgroup_procs = leaf->join_fds({});
+  container.by_zygote = GENERATE(false, true);
   std::size_t before = descriptors_open();
   for (int i = 0; i < rounds; ++i) {
     Outcome outcome = container.shell("setsid sleep 1000 >/dev/null 2>&1 & echo ok");
@@ -355,6 +381,7 @@ TEST_CASE("attack: probes that leave a process in a session of its own") {
     REQUIRE(leaf->kill());
     REQUIRE(empty_soon(*leaf, 2000));
   }
+  container.end_zygote();
   CHECK(descriptors_open() == before);
   CHECK(::waitpid(-1, nullptr, WNOHANG) == -1);  // no zombie, no child of ours
   Outcome left = container.shell("ls /proc | grep -c '^[0-9]' ");

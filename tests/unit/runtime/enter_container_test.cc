@@ -11,6 +11,7 @@ using namespace keepwell::enter_test;
 TEST_CASE("inside a container: its namespaces, files, user and limits") {
   if (!can_make_containers()) return;
   Container container;
+  container.by_zygote = GENERATE(false, true);
   Outcome outcome = container.shell(
       "cat /proc/sys/kernel/hostname; id; echo $HOME $COLOR; pwd; cat /proc/self/oom_score_adj; "
       "ulimit -Sn; echo $PPID; cut -d' ' -f1,5,6 /proc/$$/stat; ls /proc/self/fd; exit 9");
@@ -43,6 +44,7 @@ TEST_CASE("inside a container: its namespaces, files, user and limits") {
 TEST_CASE("users are looked up in the container's own files") {
   if (!can_make_containers()) return;
   Container container;
+  container.by_zygote = GENERATE(false, true);
   auto as = [&](const std::string& user) {
     return container.shell("id -u; id -g; id -G; echo $HOME", user);
   };
@@ -84,6 +86,7 @@ TEST_CASE("hostile passwd files cost at most an error") {
       {"one long line", [](const std::string& p) { spill(p, std::string(9 << 20, 'a')); }},
   };
   Container container;
+  container.by_zygote = GENERATE(false, true);
   spill(container.rootfs() + "/dev-zero-marker", "");
   for (const Case& each : cases) {
     CAPTURE(each.name);
@@ -104,6 +107,7 @@ TEST_CASE("hostile passwd files cost at most an error") {
 TEST_CASE("a working directory or program reached through a host descriptor is refused") {
   if (!can_make_containers()) return;
   Container container;
+  container.by_zygote = GENERATE(false, true);
   std::vector<UniqueFd> many;
   for (int i = 0; i < 200; ++i) many.emplace_back(::open("/", O_PATH | O_DIRECTORY));
   for (int fd = 0; fd < 256; ++fd) {
@@ -118,6 +122,7 @@ TEST_CASE("a working directory or program reached through a host descriptor is r
 TEST_CASE("a program that is #!/proc/self/exe gets nothing of the host's") {
   if (!can_make_containers()) return;
   Container container;
+  container.by_zygote = GENERATE(false, true);
   std::string before = slurp(program_path());
   spill(container.rootfs() + "/bin/probe", "#!/proc/self/exe\n", 0755);
   Outcome outcome = container.exec({.argv = {"probe"}});

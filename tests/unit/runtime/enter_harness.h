@@ -21,6 +21,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
@@ -121,6 +122,8 @@ class Spawned {
     return pid_;
   }
 
+  pid_t helper() const { return helper_; }
+
   // Waits for the program itself, which must be our child. -1: there is none.
   int wait() {
     if (pid() == 0) return -1;
@@ -167,11 +170,103 @@ struct Place {  // where to run: descriptors of a container, or nothing for the 
   int tty_socket = -1;
 };
 
-// Runs REQUEST to its end, stdout and stderr into one pipe.
+// A zygote, asked as the keeper does. Its clones join the last cgroups of the place themselves: all
+// but SHARED.
+class AskedZygote {
+ public:
+  AskedZygote(const ExecPlanBase& base, const ExecRequest& request, const Place& place,
+              std::size_t shared = 0)
+      : request_(request) {
+    int ends[2];
+    REQUIRE(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0);
+    control_.reset(ends[0]);
+    UniqueFd theirs(ends[1]);
+    UniqueFd null(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    Result<ExecPlan> plan =
+        build_exec_plan(base, request,
+                        {.stdio = {null.get(), null.get(), null.get()},
+                         .status = theirs.get(),
+                         .target_pidfd = place.pidfd,
+                         .target_root = place.root,
+                         .cgroup_procs = place.cgroup_procs,
+                         .cgroups_of_clones = place.cgroup_procs.size() - shared});
+    if (!plan) FAIL(plan.error().text);
+    process_ = std::make_unique<Spawned>(plan->fds);
+  }
+  ~AskedZygote() {
+    control_.reset();  // that is how it ends
+    process_->wait_helper();
+  }
+
+  bool is_for(const ExecRequest& request) const { return request == request_; }
+
+  // What it says about itself: nothing if it serves.
+  std::optional<EnterFailure> failure() {
+    if (said_.empty()) {
+      char text[64];
+      ssize_t got = ::recv(control_.get(), text, sizeof(text), 0);
+      said_.assign(text, got > 0 ? static_cast<std::size_t>(got) : 0);
+    }
+    if (said_.size() == sizeof(ZygoteAnswer)) return std::nullopt;
+    return decode_enter_status(said_).value_or(EnterFailure{EnterStep::plan, 0});
+  }
+
+  void send(int output, int status) {
+    int fds[kZygoteRequestFds] = {output, status};
+    char byte = 0;
+    iovec part{&byte, 1};
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(fds))] = {};
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof(control);
+    cmsghdr* entry = CMSG_FIRSTHDR(&message);
+    entry->cmsg_level = SOL_SOCKET;
+    entry->cmsg_type = SCM_RIGHTS;
+    entry->cmsg_len = CMSG_LEN(sizeof(fds));
+    std::copy(fds, fds + kZygoteRequestFds, reinterpret_cast<int*>(CMSG_DATA(entry)));
+    REQUIRE(::sendmsg(control_.get(), &message, 0) == 1);
+  }
+
+  // The clone, our child; 0 or a negative errno where there is none.
+  pid_t answer() {
+    ZygoteAnswer answer;
+    if (::recv(control_.get(), &answer, sizeof(answer), 0) != sizeof(answer)) return 0;
+    return answer.pid;
+  }
+
+  pid_t pid() const { return process_->helper(); }
+
+ private:
+  ExecRequest request_;
+  UniqueFd control_;
+  std::string said_;
+  std::unique_ptr<Spawned> process_;
+};
+
+// Runs REQUEST to its end, stdout and stderr into one pipe. ZYGOTE, if there is one, makes the
+// process.
 inline Outcome run_plan(const ExecPlanBase& base, const ExecRequest& request,
-                        const Place& place = {}) {
+                        const Place& place = {}, AskedZygote* zygote = nullptr) {
   auto begin = std::chrono::steady_clock::now();
   Pipe output, status;
+  Outcome outcome;
+  if (zygote != nullptr) {
+    outcome.failure = zygote->failure();
+    if (outcome.failure) return outcome;
+    zygote->send(output.write_end.get(), status.write_end.get());
+    output.write_end.reset();
+    status.write_end.reset();
+    pid_t pid = zygote->answer();
+    outcome.failure = pid > 0 ? decode_enter_status(drain(status.read_end.get()))
+                              : EnterFailure{EnterStep::clone, -pid};
+    outcome.output = drain(output.read_end.get());
+    if (pid > 0) REQUIRE(::waitpid(pid, &outcome.status, 0) == pid);
+    outcome.took = std::chrono::duration_cast<std::chrono::milliseconds>(
+        std::chrono::steady_clock::now() - begin);
+    return outcome;
+  }
   UniqueFd null(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   Result<ExecPlan> plan =
       build_exec_plan(base, request,
@@ -185,7 +280,6 @@ inline Outcome run_plan(const ExecPlanBase& base, const ExecRequest& request,
   Spawned spawned(plan->fds);
   output.write_end.reset();
   status.write_end.reset();
-  Outcome outcome;
   outcome.failure = decode_enter_status(drain(status.read_end.get()));
   outcome.output = drain(output.read_end.get());
   outcome.status = spawned.wait();
@@ -344,7 +438,10 @@ class Container {
     if (!compiled) FAIL(compiled.error().text);
     base_ = std::move(*compiled);
   }
-  ~Container() { run_command(runc("delete --force " + id_) + " >/dev/null 2>&1"); }
+  ~Container() {
+    zygote_.reset();
+    run_command(runc("delete --force " + id_) + " >/dev/null 2>&1");
+  }
   Container(const Container&) = delete;
 
   static bool crun() { return oracle() == "crun"; }
@@ -352,12 +449,17 @@ class Container {
     std::string options = crun() ? " --cgroup-manager=disabled" : "";
     return oracle() + options + " --root " + (directory_ / "runc") + " " + arguments;
   }
-  Outcome exec(const ExecRequest& request) const {
-    return run_plan(base_, request,
-                    {.pidfd = pidfd_.get(), .root = root_.get(), .cgroup_procs = cgroup_procs});
+  // By a zygote if BY_ZYGOTE says so, which then serves all requests of the same kind.
+  Outcome exec(const ExecRequest& request) {
+    Place place{.pidfd = pidfd_.get(), .root = root_.get(), .cgroup_procs = cgroup_procs};
+    if (!by_zygote) return run_plan(base_, request, place);
+    if (!zygote_ || !zygote_->is_for(request))
+      zygote_ = std::make_unique<AskedZygote>(base_, request, place, shared_cgroups);
+    return run_plan(base_, request, place, zygote_.get());
   }
+  void end_zygote() { zygote_.reset(); }
   // A shell script inside; its output.
-  Outcome shell(const std::string& script, const std::string& user = "") const {
+  Outcome shell(const std::string& script, const std::string& user = "") {
     return exec({.argv = {"sh", "-c", script}, .user = user});
   }
 
@@ -370,6 +472,8 @@ class Container {
   ExecPlanBase& base() { return base_; }
   const nlohmann::json& config() const { return config_; }
   std::vector<int> cgroup_procs;
+  bool by_zygote = false;
+  std::size_t shared_cgroups = 0;  // of CGROUP_PROCS, from the end: what a zygote joins itself
 
  private:
   TempDir directory_;
@@ -380,6 +484,7 @@ class Container {
       root_;  // where the tests run in a chroot, the mount namespace's own is not the container's
   nlohmann::json config_;
   ExecPlanBase base_;
+  std::unique_ptr<AskedZygote> zygote_;
 };
 
 }  // namespace keepwell::enter_test

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "runtime/cgroup.h"
+#include "runtime/zygote.h"
 #include "tests/unit/runtime/enter_harness.h"
 
 using namespace keepwell;
@@ -229,6 +230,22 @@ TEST_CASE("the runtime's exec and keepwell-enter give a program the same, field 
       }
       std::string differs = difference(by_runtime, native.output);
       CHECK(differs == "");
+      if (Zygote::possible(container.base())) {
+        // With none of the cgroups joined by the clone, and with half of them.
+        for (std::size_t shared :
+             {container.cgroup_procs.size(), container.cgroup_procs.size() / 2}) {
+          container.by_zygote = true;
+          container.shared_cgroups = shared;
+          for (int i = 0; i < 2; ++i) {
+            Outcome cloned = container.exec({.argv = {"/dump", "one", "two words"}});
+            if (cloned.failure)
+              FAIL(explain_enter_failure(*cloned.failure, container.base(), {.argv = {"/dump"}})
+                       .text);
+            CHECK(difference(by_runtime, cloned.output) == "");
+          }
+          container.end_zygote();
+        }
+      }
       if (!container.config()["process"]["rlimits"].empty()) {
         const json& files = container.config()["process"]["rlimits"][0];
         CHECK_THAT(native.output,

@@ -1,0 +1,98 @@
+// keepwell-enter as a zygote: it has gone into the target once, but for its pid namespace, in which
+// only its clones live, and makes the process of each request by cloning. What is then left for
+// each is what differs: its cgroup leaf, its descriptors, its session, and its way to the program.
+//
+// The target cannot reach it: it is in none of the target's pid namespaces, and has no memory or
+// descriptor in common with a clone. It holds nothing of the host's but the cgroup files that its
+// clones join and the socket to the keeper, which a clone replaces by its status pipe first of all.
+#include <linux/sched.h>
+
+#include "runtime/enter/enter.h"
+
+namespace keepwell {
+namespace {
+
+constexpr int kOutputFd = 1;
+
+struct Iovec {
+  void* base;
+  unsigned long size;
+};
+struct MessageHeader {
+  void* name;
+  std::uint32_t name_size, padding;
+  Iovec* parts;
+  unsigned long part_count;
+  void* control;
+  unsigned long control_size;
+  std::uint32_t flags, padding_after;
+};
+struct Descriptors {
+  unsigned long size;
+  int level, type;
+  int fds[kZygoteRequestFds];
+};
+static_assert(sizeof(MessageHeader) == 56 && sizeof(Descriptors) == 24);
+
+// Waits for a request. Ends the program when there will be none.
+void receive(Descriptors& request) {
+  for (;;) {
+    char byte = 0;
+    Iovec part = {&byte, 1};
+    MessageHeader message = {nullptr, 0, 0, &part, 1, &request, sizeof(request), 0, 0};
+    request.size = 0;
+    long got = kernel(__NR_recvmsg, kStatusFd, address(&message), 0x40000000 /* CMSG_CLOEXEC */);
+    if (got == -4 /* EINTR */) continue;
+    if (got <= 0) exit_process(0);
+    if (message.control_size == sizeof(request) && request.size == sizeof(request)) return;
+    exit_process(1);  // it ran out of descriptors
+  }
+}
+
+void answer(long pid) {
+  ZygoteAnswer text = {static_cast<std::int32_t>(pid)};
+  kernel(__NR_sendto, kStatusFd, address(&text), sizeof(text), 0x4000 /* MSG_NOSIGNAL */);
+}
+
+[[noreturn]] void go_on(const Plan& plan, const Descriptors& request) {
+  auto [output, status] = request.fds;
+  long moved = kernel(__NR_dup3, status, kStatusFd, 02000000 /* O_CLOEXEC */);
+  if (moved < 0) exit_process(126);
+  require(EnterStep::stdio, kernel(__NR_dup3, output, kOutputFd, 0));
+  require(EnterStep::stdio, kernel(__NR_dup3, output, kOutputFd + 1, 0));
+  join_cgroups(plan, 0, plan.header->first_shared_cgroup);
+  close_descriptors(plan);
+  run_inside(plan, 0);
+}
+
+}  // namespace
+
+[[noreturn]] void serve_as_zygote(const Plan& plan) {
+  join_keyring(plan);
+  drop_bounding(plan);
+  kernel(__NR_prctl, 15 /* PR_SET_NAME */, address("keepwell-zygote"));
+  kernel(__NR_fcntl, kStatusFd, 4 /* F_SETFL */, 0);  // waiting is all that it does
+  // The files that the clones join lie together (exec_plan.cc).
+  const std::uint32_t files = plan.header->first_shared_cgroup;
+  std::uint32_t first =
+      files > 0 ? *plan.at<std::uint32_t>(plan.header->cgroup_fds) : kPlanFirstFreeFd;
+  std::uint32_t end = first + files;
+  close_fd(kPlanFd);
+  if (first > kPlanFirstFreeFd) {
+    require(EnterStep::close_fds, kernel(__NR_close_range, kPlanFirstFreeFd, first - 1, 0));
+  }
+  require(EnterStep::close_fds, kernel(__NR_close_range, end, 0xffffffff, 0));
+  answer(0);
+  for (;;) {
+    Descriptors request;
+    receive(request);
+    clone_args args = {};
+    args.flags = CLONE_PARENT;
+    long pid = kernel(__NR_clone3, address(&args), sizeof(args));
+    if (pid == 0) go_on(plan, request);
+    answer(pid);
+    for (int fd : request.fds) close_fd(fd);
+  }
+}
+
+}  // namespace keepwell

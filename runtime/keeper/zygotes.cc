@@ -1,0 +1,112 @@
+#include "runtime/keeper/zygotes.h"
+
+#include <sys/socket.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "runtime/enter/plan_format.h"
+#include "runtime/keeper/launch.h"
+
+namespace keepwell {
+namespace {
+
+constexpr std::size_t kAskedMax = 16;
+
+}  // namespace
+
+int Zygotes::start(std::uint64_t id, int program, std::span<const int> fds, UniqueFd control) {
+  if (zygotes_.contains(id)) return EEXIST;
+  pid_t pid = launch_enter(program, fds);
+  if (pid < 0) return -pid;
+  Zygote& zygote = restore(id, pid);
+  zygote.control = move_out_of_the_way(std::move(control));
+  events_.watch(zygote.control.get(), id);
+  return 0;
+}
+
+int Zygotes::ask(std::uint64_t id, std::uint64_t spawn, std::span<const int> fds) {
+  auto it = zygotes_.find(id);
+  if (it == zygotes_.end() || !it->second.control) return ESRCH;
+  if (it->second.asked.size() >= kAskedMax) return EAGAIN;
+  if (fds.size() != kZygoteRequestFds) return EINVAL;
+  union {
+    char bytes[CMSG_SPACE(sizeof(int) * kZygoteRequestFds)];
+    cmsghdr align;
+  } control{};
+  char byte = 0;
+  iovec part{&byte, 1};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control.bytes;
+  message.msg_controllen = sizeof(control.bytes);
+  cmsghdr* entry = CMSG_FIRSTHDR(&message);
+  entry->cmsg_level = SOL_SOCKET;
+  entry->cmsg_type = SCM_RIGHTS;
+  entry->cmsg_len = CMSG_LEN(fds.size_bytes());
+  std::memcpy(CMSG_DATA(entry), fds.data(), fds.size_bytes());
+  if (sendmsg(it->second.control.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) return errno;
+  it->second.asked.push_back(spawn);
+  return 0;
+}
+
+void Zygotes::readable(std::uint64_t id) {
+  if (auto it = zygotes_.find(id); it != zygotes_.end()) read_answers(id, it->second);
+}
+
+void Zygotes::read_answers(std::uint64_t id, Zygote& zygote) {
+  while (zygote.control) {
+    ZygoteAnswer answer;
+    ssize_t got = recv(zygote.control.get(), &answer, sizeof(answer), MSG_DONTWAIT | MSG_TRUNC);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    // It is about to end, or says why it cannot serve (a PlanFailure), which ends it too.
+    if (got != sizeof(answer)) return zygote.control.reset();
+    if (!zygote.serves) {
+      zygote.serves = true;
+      events_.on_serves(id, zygote);
+      continue;
+    }
+    if (zygote.asked.empty()) continue;
+    std::uint64_t spawn = zygote.asked.front();
+    zygote.asked.pop_front();
+    if (answer.pid > 0) {
+      events_.on_made(spawn, answer.pid);
+    } else {
+      events_.on_not_made(spawn, -answer.pid);
+    }
+  }
+}
+
+void Zygotes::end(std::uint64_t id) {
+  auto it = zygotes_.find(id);
+  if (it != zygotes_.end() && it->second.control) shutdown(it->second.control.get(), SHUT_WR);
+}
+
+void Zygotes::end_all() {
+  for (const auto& [id, zygote] : zygotes_) end(id);
+}
+
+Zygotes::Zygote& Zygotes::restore(std::uint64_t id, pid_t pid) {
+  by_pid_[pid] = id;
+  Zygote& zygote = zygotes_[id];
+  zygote.pid = pid;
+  return zygote;
+}
+
+bool Zygotes::died(pid_t pid, int status) {
+  auto found = by_pid_.find(pid);
+  if (found == by_pid_.end()) return false;
+  const std::uint64_t id = found->second;
+  by_pid_.erase(found);
+  auto it = zygotes_.find(id);
+  Zygote zygote = std::move(it->second);
+  zygotes_.erase(it);
+  read_answers(id, zygote);
+  for (std::uint64_t spawn : zygote.asked) events_.on_not_made(spawn, ESRCH);
+  events_.on_ended(id, status);
+  return true;
+}
+
+}  // namespace keepwell

@@ -1,0 +1,182 @@
+#!/usr/bin/env python3
+"""A check that runs often has a zygote (runtime/zygote.h): what it saves is tests/bench/probe_cost's to say, and that its
+clones are what any other exec is, the oracle's. Here: who has one, when it comes and goes, and that nothing depends on it."""
+
+import os
+import pathlib
+import signal
+import time
+import unittest
+
+import keepwell_e2e as e2e
+
+SLEEPER = "exec sleep 100000"
+
+
+def setUpModule():
+    e2e.need_containers()
+
+
+def check(test, **more):
+    return {"test": test, "interval": "100ms", "timeout": "10s", "retries": 3, **more}
+
+
+def total(kw, metric, name):
+    return sum(value for series, value in kw.metrics().items()
+               if series.startswith(metric + "{") and f'service="{name}"' in series)
+
+
+def probes(kw, name):
+    return total(kw, "keepwell_probes_total", name)
+
+
+def more_probes(kw, name, count=5):
+    done = probes(kw, name)
+    e2e.wait_until(f"{count} more probes of {name}", lambda: probes(kw, name) >= done + count, 30)
+
+
+def one_zygote(kw, but=()):
+    return e2e.wait_until("a zygote", lambda: [pid for pid in kw.zygotes() if pid not in but], 30)[0]
+
+
+def gone(pid):
+    return e2e.wait_until(f"{pid} is gone", lambda: e2e.start_ticks(pid) is None, 20)
+
+
+def flips(kw, name):
+    return [event["Action"] for event in kw.events() if event.get("Action", "").startswith("health_status")
+            and event["Actor"]["Attributes"]["name"] == f"e2e-{name}-1"]
+
+
+class Zygotes(unittest.TestCase):
+    def test_who_has_one(self):
+        services = {
+            "often": e2e.busybox(SLEEPER, healthcheck=check(["CMD", "true"])),
+            "seldom": e2e.busybox(SLEEPER, healthcheck=check(["CMD", "true"], interval="6s", start_period="60s", start_interval="200ms")),
+            "host": e2e.busybox(SLEEPER, pid="host", healthcheck=check(["CMD", "true"])),
+            "tracer": e2e.busybox(SLEEPER, cap_add=["SYS_PTRACE"], healthcheck=check(["CMD", "true"])),
+            "privileged": e2e.busybox(SLEEPER, privileged=True, healthcheck=check(["CMD", "true"])),
+        }
+        with e2e.Keepwell({"services": services}) as kw:
+            for name in services:
+                kw.wait_health(name, "healthy")
+                more_probes(kw, name, 1 if name == "seldom" else 5)
+            zygote = one_zygote(kw)
+            self.assertEqual(kw.zygotes(), [zygote])
+            root = pathlib.Path(f"/proc/{kw.pid('often')}/ns")
+            for kind in ("mnt", "net", "ipc", "uts", "pid_for_children"):
+                inside = "pid" if kind == "pid_for_children" else kind
+                self.assertEqual(os.readlink(f"/proc/{zygote}/ns/{kind}"), os.readlink(root / inside), kind)
+            self.assertEqual(os.readlink(f"/proc/{zygote}/ns/pid"), os.readlink("/proc/self/ns/pid"))
+            # Nothing of the host's is open in it but its socket and what its clones join.
+            leads_to = {os.readlink(f"/proc/{zygote}/fd/{fd}") for fd in os.listdir(f"/proc/{zygote}/fd")}
+            for target in leads_to:
+                self.assertRegex(target, r"^(/dev/null|socket:.*|.*/probe-\d+/(cgroup\.procs|tasks))$")
+            # Its container does not see it, and has it not for a process of its own.
+            listed = kw.ok("exec", "often", "ps")
+            self.assertNotIn("zygote", listed)
+            self.assertNotIn("enter", listed)
+
+    def test_what_a_failed_start_says(self):
+        """The same whoever makes the process, for the first probe never comes from a zygote."""
+        with e2e.Keepwell({"services": {
+                "nothing": e2e.busybox(SLEEPER, healthcheck=check(["CMD", "/no/such"])),
+                "user": e2e.busybox(SLEEPER, healthcheck=check(["CMD", "sh", "-c", "echo $$0 said; exit 3"]))}}) as kw:
+            one_zygote(kw)
+            for name in ("nothing", "user"):
+                e2e.wait_until("five results", lambda n=name: len(kw.state(n)["Health"]["Log"] or []) == 5)
+                results = {(entry["ExitCode"], entry["Output"]) for entry in kw.state(name)["Health"]["Log"]}
+                self.assertEqual(len(results), 1, results)
+            self.assertEqual(len(kw.zygotes()), 2)
+
+    def test_killed_again_and_again(self):
+        with e2e.Keepwell({"services": {"web": e2e.busybox(SLEEPER, healthcheck=check(["CMD", "true"], retries=1))}}) as kw:
+            kw.wait_health("web", "healthy")
+            for _ in range(10):
+                zygote = one_zygote(kw)
+                os.kill(zygote, signal.SIGKILL)
+                gone(zygote)
+                more_probes(kw, "web", 2)
+            self.assertEqual(flips(kw, "web"), ["health_status: healthy"])
+            self.assertEqual(kw.state("web")["RestartCount"] if "RestartCount" in kw.state("web") else 0, 0)
+
+    def test_one_that_stands_still(self):
+        with e2e.Keepwell({"services": {
+                "web": e2e.busybox(SLEEPER, healthcheck=check(["CMD", "true"], timeout="500ms", retries=1)),
+                "neighbour": e2e.busybox(SLEEPER, healthcheck=check(["CMD", "true"]))}}) as kw:
+            kw.wait_health("web", "healthy")
+            kw.wait_health("neighbour", "healthy")
+            e2e.wait_until("two zygotes", lambda: len(kw.zygotes()) == 2)
+            inside = {os.readlink(f"/proc/{pid}/ns/mnt"): pid for pid in kw.zygotes()}
+            stopped = inside[os.readlink(f"/proc/{kw.pid('web')}/ns/mnt")]
+            os.kill(stopped, signal.SIGSTOP)
+            before = total(kw, "keepwell_probe_voided_total", "web")
+            more_probes(kw, "neighbour", 10)
+            e2e.wait_until("the probe that it was asked for is nobody's failure",
+                           lambda: total(kw, "keepwell_probe_voided_total", "web") > before, 60)  # 30 s, as for any start
+            more_probes(kw, "web")  # without it
+            self.assertEqual(flips(kw, "web"), ["health_status: healthy"])
+            os.kill(stopped, signal.SIGCONT)
+            gone(stopped)
+            more_probes(kw, "web")
+            self.assertEqual(len(kw.zygotes()), 1)
+            self.assertEqual(kw.health("web"), "healthy")
+
+    def test_it_goes_with_its_container(self):
+        with e2e.Keepwell({"services": {"web": e2e.busybox(SLEEPER, restart="always", stop_grace_period="0s",
+                                                             healthcheck=check(["CMD", "true"]))}}) as kw:
+            container = kw.inspect("web")["Id"]
+            for how in ("stop", "kill", "restart", "its init", "stop"):
+                kw.wait_health("web", "healthy")
+                zygote = one_zygote(kw)
+                if how == "its init":
+                    os.kill(kw.pid("web"), signal.SIGKILL)
+                else:
+                    kw.ok(how, "web")
+                gone(zygote)
+                if how in ("stop", "kill"):
+                    kw.wait_state("web", "exited")
+                    e2e.wait_until("no cgroup of it is left", lambda: not list(
+                        pathlib.Path("/sys/fs/cgroup").glob(f"*/keepwell-*/{container}")))
+                    kw.ok("start", "web")
+            kw.wait_health("web", "healthy")
+
+    def test_a_pause_holds_it_too(self):
+        with e2e.Keepwell({"services": {"web": e2e.busybox(SLEEPER, healthcheck=check(["CMD", "true"]))}}) as kw:
+            kw.wait_health("web", "healthy")
+            zygote = one_zygote(kw)
+            for _ in range(3):
+                kw.ok("pause", "web")
+                time.sleep(0.3)
+                kw.ok("unpause", "web")
+                more_probes(kw, "web")
+            self.assertEqual(kw.zygotes(), [zygote])
+            self.assertEqual(flips(kw, "web"), ["health_status: healthy"])
+
+    def test_it_goes_with_the_agent_and_with_the_keeper(self):
+        with e2e.Keepwell({"services": {"web": e2e.busybox(SLEEPER, healthcheck=check(["CMD", "true"]))}}) as kw:
+            kw.wait_health("web", "healthy")
+            zygote = one_zygote(kw)
+            os.kill(kw.agent_pid(), signal.SIGKILL)
+            gone(zygote)
+            zygote = one_zygote(kw, but=(zygote,))
+            more_probes(kw, "web")
+            pid = kw.pid("web")
+            kw.remember()
+            os.kill(kw.keeper_pid(), signal.SIGKILL)
+            kw.process.wait(10)
+            kw.process = None
+            gone(zygote)
+            kw.start()
+            zygote = one_zygote(kw)
+            more_probes(kw, "web")
+            self.assertEqual(kw.pid("web"), pid)
+            kw.ok("upgrade")
+            one_zygote(kw, but=(zygote,))
+            more_probes(kw, "web")
+            self.assertEqual(kw.pid("web"), pid)
+            self.assertEqual(flips(kw, "web"), ["health_status: healthy"])
+
+
+if __name__ == "__main__":
+    e2e.main()
