@@ -1,5 +1,6 @@
 // Checking the plan, reporting, and the few functions that both halves need.
 #include <asm/stat.h>
+#include <linux/sched.h>
 
 #include "runtime/enter/enter.h"
 
@@ -7,7 +8,6 @@ namespace keepwell {
 namespace {
 
 constexpr std::uint64_t kKnownFlags = (std::uint64_t{kPlanFlagEnd} - 1);
-constexpr std::uint64_t kPidNamespace = 0x20000000, kUserNamespace = 0x10000000;  // CLONE_NEW*
 constexpr long kSealsNeeded = 0x2 | 0x4 | 0x8;  // shrink, grow, write
 
 #if defined(__x86_64__)
@@ -67,7 +67,7 @@ void check_zygote(const Plan& plan) {
     return;
   }
   if (own > header.cgroup_fds.count || plan.has(kPlanTty)) Checker::refuse();
-  if ((header.namespaces & kPidNamespace) == 0 || (header.namespaces & kUserNamespace) != 0) {
+  if ((header.namespaces & CLONE_NEWPID) == 0 || (header.namespaces & CLONE_NEWUSER) != 0) {
     Checker::refuse();
   }
   const auto* fds = plan.at<std::uint32_t>(header.cgroup_fds);
@@ -91,6 +91,28 @@ long write_file(const char* path, const char* text, unsigned long size) {
   close_fd(fd);
   if (written < 0) return written;
   return static_cast<unsigned long>(written) == size ? 0 : -5 /* EIO */;
+}
+
+long clone_in_our_memory(void (*entry)(), int* running) {
+  alignas(16) static char stack[64 * 1024];
+  clone_args args = {};
+  args.flags = CLONE_PARENT | CLONE_VM;
+  args.stack = reinterpret_cast<std::uint64_t>(stack);
+  args.stack_size = sizeof(stack);
+  if (running != nullptr) {
+    *running = 1;
+    args.flags |= CLONE_CHILD_CLEARTID;
+    args.child_tid = reinterpret_cast<std::uint64_t>(running);
+  }
+  long pid = clone_to(&args, sizeof(args), entry);
+  if (pid < 0 && running != nullptr) *running = 0;
+  return pid;
+}
+
+void wait_until_zero(const int* word, int value) {
+  while (__atomic_load_n(word, __ATOMIC_ACQUIRE) != 0) {
+    kernel(__NR_futex, address(word), 0 /* FUTEX_WAIT */, value);
+  }
 }
 
 bool is_pipe(int fd) {

@@ -36,6 +36,14 @@ long write_file(const char* path, const char* text, unsigned long size);
 
 bool is_pipe(int fd);
 
+// The keeper's child in this program's memory, on a stack of its own, of which there is one: it calls
+// ENTRY, which must not return. Its pid, or a negative errno. RUNNING, if given, is 0 once it has
+// left this memory.
+long clone_in_our_memory(void (*entry)(), int* running = nullptr);
+
+// Waits for the kernel, or another process in this memory, to set WORD, which is VALUE, to 0.
+void wait_until_zero(const int* word, int value);
+
 // Goes where the plan says: score, limits, cgroups (a zygote: those it shares with its clones),
 // scheduling, labels, namespaces.
 void enter_target(const Plan& plan);

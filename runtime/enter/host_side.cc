@@ -42,7 +42,6 @@ struct Onward {
   int host_half = 0;  // 1 until that half has left this memory: the kernel sets it to 0
   int named = 0;      // 1 once it has said who the clone is
 } onward;
-alignas(16) char clone_stack[64 * 1024];
 
 // Writes VALUE in decimal so that it ends before END; returns where it begins.
 char* put_digits(char* end, long value) {
@@ -161,9 +160,7 @@ void join_namespaces(const Plan& plan) {
 // has nothing left to do but to say who this is, so the wait is short, mostly none. If it was
 // killed before it could, nobody would know of this process, so it ends too.
 [[noreturn]] void run_clone() {
-  while (__atomic_load_n(&onward.host_half, __ATOMIC_ACQUIRE) != 0) {
-    kernel(__NR_futex, address(&onward.host_half), 0 /* FUTEX_WAIT */, 1);
-  }
+  wait_until_zero(&onward.host_half, 1);
   if (onward.named == 0) stop(EnterStep::clone, -4 /* EINTR */);
   run_inside(onward.plan, onward.parent);
 }
@@ -223,11 +220,7 @@ void enter_target(const Plan& plan) {
 
   onward.host_half = 1;
   kernel(__NR_set_tid_address, address(&onward.host_half));
-  clone_args args = {};
-  args.flags = CLONE_PARENT | CLONE_VM;
-  args.stack = reinterpret_cast<std::uint64_t>(clone_stack);
-  args.stack_size = sizeof(clone_stack);
-  long pid = clone_to(&args, sizeof(args), run_clone);
+  long pid = clone_in_our_memory(run_clone);
   require(EnterStep::clone, pid);
   name_clone(pid);
   exit_process(0);

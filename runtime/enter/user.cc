@@ -105,7 +105,8 @@ void add_home(const Plan& plan) {
   for (std::size_t i = 0; i < 5; ++i) home_entry[i] = kName[i];
   std::size_t size = lookup.home_size;
   for (std::size_t i = 0; i < size; ++i) home_entry[5 + i] = lookup.home[i];
-  if (size == 0) home_entry[5] = '/';
+  if (size == 0) home_entry[5 + size++] = '/';
+  home_entry[5 + size] = '\0';  // a zygote's clone before may have had a longer one
   auto* env = plan.at<std::uint64_t>(plan.header->env);
   env[plan.header->env.count] = reinterpret_cast<std::uint64_t>(home_entry);
 }

@@ -101,8 +101,8 @@ inline bool parse_user_spec(Slice text, UserSpec& spec) {
   return spec.group_is_number ? parse_id(spec.group, spec.gid) : valid_name(spec.group);
 }
 
-// What was found. Start with `want` set (and uid, gid from it where they are numbers), give it
-// every line of the passwd file, then every line of the group file, then ask complete().
+// What was found. After start(), which forgets what was found before, give it every line of the
+// passwd file, then every line of the group file, then ask complete().
 struct UserLookup {
   UserSpec want;
   bool user_found = false;
@@ -119,8 +119,11 @@ struct UserLookup {
 
   void start(const UserSpec& spec) {
     want = spec;
-    if (spec.user_is_number) uid = spec.uid;
-    if (spec.group_is_number) gid = spec.gid;
+    user_found = group_found = too_many_groups = false;
+    uid = spec.user_is_number ? spec.uid : 0;
+    gid = spec.group_is_number ? spec.gid : 0;
+    group_count = 0;
+    name_size = home_size = 0;
   }
 
   void passwd_line(Slice line) {

@@ -2,11 +2,11 @@
 // only its clones live, and makes the process of each request by cloning. What is then left for
 // each is what differs: its cgroup leaf, its descriptors, its session, and its way to the program.
 //
-// The target cannot reach it: it is in none of the target's pid namespaces, and has no memory or
-// descriptor in common with a clone. It holds nothing of the host's but the cgroup files that its
-// clones join and the socket to the keeper, which a clone replaces by its status pipe first of all.
-#include <linux/sched.h>
-
+// The target does not see it, since it stays in the host's pid namespace. Until its execve a clone is
+// seen, and has the zygote's memory and descriptors, so a zygote is only for targets where nobody has
+// CAP_SYS_PTRACE, without which one that is not dumpable can be neither read nor traced (zygote.h).
+// It holds nothing of the host's but the cgroup files that its clones join and the socket to the
+// keeper, which a clone replaces by its status pipe first of all.
 #include "runtime/enter/enter.h"
 
 namespace keepwell {
@@ -54,8 +54,16 @@ void answer(long pid) {
   kernel(__NR_sendto, kStatusFd, address(&text), sizeof(text), 0x4000 /* MSG_NOSIGNAL */);
 }
 
-[[noreturn]] void go_on(const Plan& plan, const Descriptors& request) {
-  auto [output, status] = request.fds;
+// What the clone goes on with. It is still read, and the stack still used, while `running` is not 0.
+struct Onward {
+  Plan plan;
+  Descriptors request;
+  int running = 0;
+} onward;
+
+[[noreturn]] void go_on() {
+  const Plan& plan = onward.plan;
+  auto [output, status] = onward.request.fds;
   long moved = kernel(__NR_dup3, status, kStatusFd, 02000000 /* O_CLOEXEC */);
   if (moved < 0) exit_process(126);
   require(EnterStep::stdio, kernel(__NR_dup3, output, kOutputFd, 0));
@@ -82,15 +90,14 @@ void answer(long pid) {
     require(EnterStep::close_fds, kernel(__NR_close_range, kPlanFirstFreeFd, first - 1, 0));
   }
   require(EnterStep::close_fds, kernel(__NR_close_range, end, 0xffffffff, 0));
+  onward.plan = plan;
   answer(0);
   for (;;) {
     Descriptors request;
     receive(request);
-    clone_args args = {};
-    args.flags = CLONE_PARENT;
-    long pid = kernel(__NR_clone3, address(&args), sizeof(args));
-    if (pid == 0) go_on(plan, request);
-    answer(pid);
+    wait_until_zero(&onward.running, 1);
+    onward.request = request;
+    answer(clone_in_our_memory(go_on, &onward.running));
     for (int fd : request.fds) close_fd(fd);
   }
 }

@@ -65,6 +65,27 @@ TEST_CASE("users are looked up in the container's own files") {
   CHECK(container.shell("echo hi >/proc/self/fd/1", "alice").output == "hi\n");
 }
 
+TEST_CASE("a zygote's clones find nothing of what the ones before had found") {
+  if (!can_make_containers()) return;
+  Container container;
+  container.by_zygote = true;
+  auto as_alice = [&] { return container.shell("id -u; id -G; echo $HOME", "alice").output; };
+  auto numbered = [&] { return container.shell("id -u; id -G; echo $HOME", "1000").output; };
+  for (const auto& who : {std::function<std::string()>(as_alice), {numbered}}) {
+    for (int i = 0; i < 2; ++i) CHECK(who() == "1000\n1001 10 50\n/home/alice\n");
+    std::string passwd = slurp(container.rootfs() + "/etc/passwd");
+    std::string group = slurp(container.rootfs() + "/etc/group");
+    spill(container.rootfs() + "/etc/group", "root:x:0:\n");
+    CHECK(who() == "1000\n1001\n/home/alice\n");
+    spill(container.rootfs() + "/etc/passwd", "alice:x:1000:7:::\n");
+    CHECK(who() == "1000\n7\n/\n");
+    spill(container.rootfs() + "/etc/passwd", passwd);
+    spill(container.rootfs() + "/etc/group", group);
+    CHECK(who() == "1000\n1001 10 50\n/home/alice\n");
+  }
+  container.end_zygote();
+}
+
 TEST_CASE("hostile passwd files cost at most an error") {
   if (!can_make_containers()) return;
   struct Case {
