@@ -8,10 +8,10 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <utility>
 
 #include "config/check.h"
 #include "runtime/oci/rootfs.h"
-#include "runtime/proc_info.h"
 
 namespace keepwell {
 
@@ -22,6 +22,7 @@ constexpr Duration kCgroupRetry = std::chrono::milliseconds(5);
 constexpr int kCgroupTriesMax =
     400;  // with kCgroupRetry: 2 s; what is left then goes at the next start
 constexpr Duration kFreezePoll = std::chrono::milliseconds(2);
+constexpr Duration kLookAgain = std::chrono::seconds(10);
 constexpr Duration kFreezeTimeout = std::chrono::seconds(5);
 
 }  // namespace
@@ -170,6 +171,15 @@ void Container::tell_exit(const ExitRecord& record, bool oom_killed) {
 
 int Container::target_root() {
   if (order_.spec->runtime != RuntimeKind::oci || !run_.pidfd) return -1;
+  const Instant now = Loop::now().mono;
+  if (now - run_.looked_at >= kLookAgain) {
+    run_.looked_at = now;
+    NamespaceIds namespaces = namespaces_of(run_.pid);
+    if (std::exchange(run_.namespaces, namespaces) != namespaces) {
+      run_.root.reset();
+      end_zygotes();
+    }
+  }
   if (!run_.root) {
     std::string path = "/proc/" + std::to_string(run_.pid) + "/root";
     UniqueFd root(::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));

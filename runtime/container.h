@@ -24,6 +24,7 @@
 #include "runtime/lifecycle_hooks.h"
 #include "runtime/oci_start.h"
 #include "runtime/oom_watch.h"
+#include "runtime/proc_info.h"
 #include "runtime/timer.h"
 #include "runtime/zygote.h"
 
@@ -34,15 +35,17 @@ std::string terminal_name(const ContainerRef& ref);
 
 // The cgroup in which the probes of one check run, one after the other, and what need not be found
 // out again each time.
+constexpr int kZygoteFailuresMax = 3;
+
 struct ProbeLeaf {
   CgroupLeaf cgroup;
   std::vector<int>
       join;  // what a probe joins: the leaf, and the payload's hierarchies that it does not cover
   Duration cpu{0};  // used by the probes before
   KeptPlan plan{};
-  std::size_t own = 0;  // of `join`, from the first: the leaf's
+  std::size_t own = 0;  // of `join`, from the first: not for a zygote, but for each of its clones
   std::unique_ptr<Zygote> zygote{};
-  bool zygote_failed = false;  // for this run of the container there is no other
+  int zygote_failures = 0;  // at kZygoteFailuresMax there is no other in this run of the container
   // Zombies that the last probe had left in it and that were still there when the next one came.
   std::uint64_t orphans = 0;
 };
@@ -80,7 +83,8 @@ class Container {
   int target_pidfd() const {
     return order_.spec->runtime == RuntimeKind::oci ? run_.pidfd.get() : -1;
   }
-  // Its root directory, opened at the first call of a run; -1 where there is none.
+  // Its root directory, opened at the first call of a run; -1 where there is none. That its first
+  // process has gone into another namespace since (`unshare`) is noticed here, within 10 s.
   int target_root();
   const std::vector<UniqueFd>& payload_cgroups() const { return run_.payload_cgroups; }
   pid_t pid() const { return run_.pid; }
@@ -97,6 +101,9 @@ class Container {
   Result<std::shared_ptr<ProbeLeaf>> take_leaf(const std::string& name);
   // The cgroups of its exec sessions. REQUIRES: this host has cgroups.
   std::shared_ptr<ExecLeaves> exec_leaves();
+  // A privileged process is about to run in there: no zygote from now on (Zygote::possible()).
+  void forbid_zygotes();
+  bool may_have_zygotes() const { return !run_.no_zygotes; }
   // What a process that is to live in the container's own cgroup joins.
   std::vector<int> join_fds() const;
   // CLEAN: nothing is left in it.
@@ -113,6 +120,8 @@ class Container {
     pid_t pid = 0;
     UniqueFd pidfd;
     UniqueFd root;
+    NamespaceIds namespaces{};  // when last looked at
+    Instant looked_at{};
     SpawnId spawn_id = 0;
     std::shared_ptr<const ExecPlanBase> base;
     std::vector<UniqueFd> payload_cgroups;
@@ -121,6 +130,7 @@ class Container {
     std::unique_ptr<EnterProcess> process;    // of a `process` service that this agent started
     std::uint64_t oom_kills = 0;              // when it started
     std::map<std::string, Leaf> leaves;
+    bool no_zygotes = false;
     std::vector<std::shared_ptr<CgroupLeaf>> abandoned;
   };
 

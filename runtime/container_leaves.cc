@@ -1,4 +1,8 @@
 // The part of Container that gives cgroups to its probes and exec sessions.
+#include <sys/stat.h>
+
+#include <algorithm>
+
 #include "runtime/container.h"
 
 namespace keepwell {
@@ -11,6 +15,29 @@ void sweep(std::vector<std::shared_ptr<CgroupLeaf>>& abandoned) {
     Result<bool> gone = old->try_remove();
     return gone && *gone;
   });
+}
+
+// Puts those hierarchies of FDS by which processes and memory are counted behind the first OWN, the
+// leaf's, so that a zygote, which joins what follows, does not count as the container's. Returns
+// how many come before that.
+std::size_t put_accounting_first(const CgroupLayout& layout, std::vector<int>& fds,
+                                 std::size_t own) {
+  auto device = [](int fd) {
+    struct stat info {};
+    return fstat(fd, &info) == 0 ? info.st_dev : 0;
+  };
+  auto counts = [&](int fd) {
+    for (const char* controller : {"memory", "pids"}) {
+      const CgroupV1Mount* mount = layout.find_v1(controller);
+      struct stat info {};
+      if (mount != nullptr && stat(mount->mount.c_str(), &info) == 0 && info.st_dev == device(fd))
+        return true;
+    }
+    return false;
+  };
+  auto rest =
+      std::stable_partition(fds.begin() + static_cast<std::ptrdiff_t>(own), fds.end(), counts);
+  return static_cast<std::size_t>(rest - fds.begin());
 }
 
 }  // namespace
@@ -49,10 +76,13 @@ Result<std::shared_ptr<ProbeLeaf>> Container::take_leaf(const std::string& name)
                                                  "probe-" + std::to_string(next_leaf_++), limits);
     if (!made) return fail(made.error());
     std::vector<int> join = made->join_fds(run_.payload_cgroups);
-    const std::size_t own = made->join_fds({}).size();
+    const std::size_t own =
+        put_accounting_first(context_->cgroups->layout, join, made->join_fds({}).size());
     Duration used = made->cpu();
     leaf.probe = std::make_shared<ProbeLeaf>(
         ProbeLeaf{.cgroup = std::move(*made), .join = std::move(join), .cpu = used, .own = own});
+    // Where each probe leaves a zombie, each needs a new leaf, and a zygote would serve nobody.
+    if (orphans > 0) leaf.probe->zygote_failures = kZygoteFailuresMax;
   }
   leaf.probe->orphans = orphans;
   leaf.clean = true;
@@ -67,6 +97,11 @@ void Container::release_leaf(const std::string& name, const ProbeLeaf* leaf, boo
   found->second.taken = false;
   found->second.clean = clean;
   sweep(run_.abandoned);
+}
+
+void Container::forbid_zygotes() {
+  run_.no_zygotes = true;
+  end_zygotes();
 }
 
 void Container::end_zygotes() {

@@ -66,6 +66,7 @@ Result<std::unique_ptr<ExecSession>> ExecSession::start(EngineContext& context,
     enter.request.user = container.order().spec->user;
   enter.request.cwd = order.cwd;
   enter.request.privileged = order.privileged;
+  if (order.privileged) container.forbid_zygotes();
   enter.request.tty = order.tty;
   enter.request.tty_rows = static_cast<std::uint16_t>(std::clamp(order.rows, 0, 0xffff));
   enter.request.tty_columns = static_cast<std::uint16_t>(std::clamp(order.columns, 0, 0xffff));

@@ -15,17 +15,19 @@
 // it is dropped, with a line on stderr.
 //
 // Conversations (A agent, K keeper, L logger):
-//   start    K: hello, child*, exited*, kept*, hello_end       A: ready (once it supervises)
-//   spawn    A: spawn+fds        K: started+pidfd, later exited  |  K: failed
-//   zygote   A: zygote+fds       K: started (it serves), failed when it has ended; A: zygote_end.
-//            A `spawn` of one gets its process from there, else as above
-//   claim    A: claim            K: claimed+pidfd, later exited  |  K: claimed (errno), then exited
-//   if it had ended exit     K: exited           A: ack (durable ones only; until then it is told
-//   to every new agent) fds      A: keep+fd          K: kept_ok    A: fetch  K: fetched+fd    A:
-//   drop  K: dropped signals  K: signal end      A: stopping(code), then exits K: ends with that
-//   code upgrade  A: upgrade          K: re-executes itself, upgraded  |  K: upgraded (errno)
-//            A: respawn, then exits                           K: starts the next agent at once
-//   logger   K: stream+fd, drain, finish                      L: drained
+//   - start. K: hello, child*, exited*, kept*, hello_end. A: ready (once it supervises)
+//   - spawn. A: spawn+fds. K: started+pidfd and later exited, or failed
+//   - zygote. A: zygote+fds. K: started when it serves, failed when it has ended. A: zygote_end. A
+//     `spawn` of one gets its process from there, and is answered as above
+//   - claim. A: claim. K: claimed+pidfd and later exited, or claimed (errno), followed by exited if
+//     it had ended
+//   - exit. K: exited. A: ack (durable ones only; until then it is told to every new agent)
+//   - fds. A: keep+fd. K: kept_ok. A: fetch. K: fetched+fd. A: drop. K: dropped
+//   - signals. K: signal
+//   - end. A: stopping(code), then exits. K: ends with that code
+//   - upgrade. A: upgrade. K: re-executes itself, upgraded, or upgraded (errno). A: respawn, then
+//     exits. K: starts the next agent at once
+//   - logger. K: stream+fd, drain, finish. L: drained
 #pragma once
 
 #include <cstdint>

@@ -54,6 +54,7 @@ Status LifecycleHooks::start(const HookSpec& hook) {
     enter.request.user = container_->order().spec->user;
   enter.request.cwd = hook.working_dir;
   enter.request.privileged = hook.privileged;
+  if (hook.privileged) container_->forbid_zygotes();
   enter.target_pidfd = container_->target_pidfd();
   enter.target_root = container_->target_root();
   Result<UniqueFd> output = capture_.open(kOutputKeptBytes);

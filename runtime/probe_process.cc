@@ -91,20 +91,24 @@ Status ProbeProcess::fill(EnterOrder& enter) {
 // Has the check's zygote make the process, where there is one; where there should be one, it is
 // started for the probes to come.
 void ProbeProcess::use_zygote(EnterOrder& enter) {
-  if (!leaf_ || leaf_->zygote_failed || order_.check->interval > kZygoteIntervalMax) return;
-  // In v1 cgroups a zygote would be found among the container's processes.
-  if (context_->cgroups->layout.unified_mount.empty() || !Zygote::possible(*enter.base)) return;
+  if (!leaf_) return;
   std::unique_ptr<Zygote>& zygote = leaf_->zygote;
+  // In v1 cgroups alone a zygote would be found among the container's processes.
+  if (order_.check->interval > kZygoteIntervalMax || !container_->may_have_zygotes() ||
+      context_->cgroups->layout.unified_mount.empty() || !Zygote::possible(*enter.base)) {
+    return zygote.reset();
+  }
   if (zygote && zygote->is_for(enter.base, enter.request)) {
     if (zygote->state() == Zygote::State::starting) return;
     if (zygote->state() == Zygote::State::serves) {
-      by_zygote_ = true;
-      enter.zygote = zygote->id();
+      leaf_->plan = {};
+      zygote_ = enter.zygote = zygote->id();
       return;
     }
-    leaf_->zygote_failed = !zygote->has_served();
-    if (leaf_->zygote_failed) return zygote.reset();
+    if (!zygote->has_served()) leaf_->zygote_failures = kZygoteFailuresMax;
   }
+  zygote.reset();
+  if (leaf_->zygote_failures >= kZygoteFailuresMax) return;
   int null = context_->null.get();
   Result<std::unique_ptr<Zygote>> started =
       Zygote::start(context_->keeper, enter.base, enter.request,
@@ -114,6 +118,16 @@ void ProbeProcess::use_zygote(EnterOrder& enter) {
                      .cgroup_procs = leaf_->join,
                      .cgroups_of_clones = leaf_->own});
   if (started) zygote = std::move(*started);
+}
+
+// One that is stuck, or whose clones get nowhere, is no good for the next probe either.
+void ProbeProcess::judge_zygote() {
+  if (zygote_ == 0 || !leaf_->zygote || leaf_->zygote->id() != zygote_) return;
+  const bool failed =
+      zygote_refused_ || !program_over_ || (ended_.how == ProbeEnded::How::our_fault && !frozen_);
+  if (!failed) return leaf_->zygote->made_one();
+  leaf_->zygote_failures += leaf_->zygote->has_made() ? 1 : kZygoteFailuresMax;
+  leaf_->zygote.reset();
 }
 
 Status ProbeProcess::spawn() {
@@ -155,6 +169,9 @@ Status ProbeProcess::spawn() {
                                                              : ProbeEnded::How::start_failed;
              ended_.code = report.exit_code;
              ended_.error = report.text;
+             // It may be the first sign of the container's end, and there may be a clone after all.
+             zygote_refused_ = unexplained_kill_ =
+                 zygote_ != 0 && ended_.how == ProbeEnded::How::our_fault;
              drained();
            },
        .on_exited = [this](const ExitRecord& record) { program_ended(record); }});
@@ -290,16 +307,13 @@ void ProbeProcess::finish(bool clean) {
   timer_.stop();
   leaf_watch_.stop();
   if (runtime_exec_) (void)runtime_exec_->finish();
-  // One that is stuck, or whose clones get nowhere, is no good for the next either.
-  if (by_zygote_ && (ended_.how == ProbeEnded::How::our_fault || !program_over_)) {
-    leaf_->zygote.reset();
-    leaf_->zygote_failed = true;
-  }
   if (leaf_) {
+    judge_zygote();
     Duration used = leaf_->cgroup.cpu();
     ended_.cpu = std::max(ended_.cpu, used - leaf_->cpu);
     leaf_->cpu = used;
-    container_->release_leaf(order_.check->name, leaf_.get(), clean && program_over_);
+    container_->release_leaf(order_.check->name, leaf_.get(),
+                             clean && program_over_ && !zygote_refused_);
   }
   Now now = Loop::now();
   ended_.at = now.mono;

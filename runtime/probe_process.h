@@ -41,6 +41,7 @@ class ProbeProcess {
   Status spawn();
   Status fill(EnterOrder& enter);
   void use_zygote(EnterOrder& enter);
+  void judge_zygote();
   bool container_runs() const;
   void kill_all();
   void wait_for_death();
@@ -64,7 +65,9 @@ class ProbeProcess {
   Instant give_up_at_{};
   ProbeEnded ended_;
   bool killed_ = false, program_over_ = false, finishing_ = false, unexplained_kill_ = false,
-       container_ended_ = false, frozen_ = false, by_zygote_ = false;
+       container_ended_ = false, frozen_ = false;
+  SpawnId zygote_ = 0;           // that was to make it
+  bool zygote_refused_ = false;  // it did not, or nobody knows
 };
 
 }  // namespace keepwell

@@ -1,5 +1,7 @@
 #include "runtime/proc_info.h"
 
+#include <sys/stat.h>
+
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
@@ -24,6 +26,18 @@ std::optional<ProcStat> read_proc_stat(pid_t pid) {
   std::string text;
   if (!std::getline(in, text, '\0')) return std::nullopt;
   return parse_proc_stat(text);
+}
+
+NamespaceIds namespaces_of(pid_t pid) {
+  NamespaceIds ids{};
+  std::size_t at = 0;
+  for (const char* name : {"mnt", "net", "ipc", "uts", "cgroup", "pid_for_children"}) {
+    struct stat link {};
+    std::string path = "/proc/" + std::to_string(pid) + "/ns/" + name;
+    if (::stat(path.c_str(), &link) == 0) ids[at] = link.st_ino;
+    ++at;
+  }
+  return ids;
 }
 
 bool is_traced(pid_t pid) {

@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -21,6 +22,10 @@ std::optional<ProcStat> read_proc_stat(pid_t pid);
 
 // Pure: the text of /proc/PID/stat. The name in it may hold spaces and parentheses.
 std::optional<ProcStat> parse_proc_stat(const std::string& text);
+
+// The namespaces that PID is in, by their inode numbers in /proc/PID/ns; 0 where it cannot be told.
+using NamespaceIds = std::array<std::uint64_t, 6>;
+NamespaceIds namespaces_of(pid_t pid);
 
 // Whether a debugger is attached to PID (TracerPid in its status); false where it is gone.
 bool is_traced(pid_t pid);

@@ -1,11 +1,10 @@
-// A probe costs half as much when it is not entered from the host each time: a zygote is a
-// keepwell-enter that has gone into the container once and clones a process for each probe of one
-// check (enter/zygote.cc). It is worth a process of its own (some 100 KiB of the kernel's memory)
-// only to checks that run often, and is never needed: without one, and while it starts, a probe is
-// entered as every other process is. Private to the engine.
+// A keepwell-enter that has gone into a container once and clones itself for each probe of one
+// check (enter/zygote.cc), which saves a third of a probe's cost. It is a process of its own (some
+// 100 KiB of the kernel's memory), so only checks that run often have one, and it is never needed:
+// without one, and while it starts, a probe is entered as every other process is. Private to the
+// engine.
 #pragma once
 
-#include <array>
 #include <memory>
 
 #include "runtime/exec_plan.h"
@@ -19,8 +18,9 @@ class Zygote {
   //   - with a pid namespace, from which it cannot be seen,
   //   - without a user namespace, for whose root each probe's pipes would have to be changed from
   //     outside,
-  //   - without CAP_SYS_PTRACE, since for some microseconds a clone has the descriptors of its
-  //     zygote, which whoever traces it could take.
+  //   - without CAP_SYS_PTRACE (an exec with more than the container's own capabilities ends its
+  //     zygotes, Container::forbid_zygotes()), since until its execve a clone has the memory, and
+  //     for some microseconds the descriptors, of its zygote, which whoever traces it could take.
   static bool possible(const ExecPlanBase& base);
 
   // Starts one. FDS as for an exec by REQUEST, without `status`, and with cgroups_of_clones; all
@@ -37,6 +37,9 @@ class Zygote {
   enum class State { starting, serves, ended };
   State state() const { return state_; }
   bool has_served() const { return has_served_; }
+  // A probe that it made has run.
+  void made_one() { has_made_ = true; }
+  bool has_made() const { return has_made_; }
   SpawnId id() const { return id_; }
 
   // Whether its clones are what an exec by BASE and REQUEST would be.
@@ -52,7 +55,7 @@ class Zygote {
   ExecRequest request_;
   SpawnId id_ = 0;
   State state_ = State::starting;
-  bool has_served_ = false;
+  bool has_served_ = false, has_made_ = false;
 };
 
 }  // namespace keepwell

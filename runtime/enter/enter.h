@@ -36,9 +36,9 @@ long write_file(const char* path, const char* text, unsigned long size);
 
 bool is_pipe(int fd);
 
-// The keeper's child in this program's memory, on a stack of its own, of which there is one: it calls
-// ENTRY, which must not return. Its pid, or a negative errno. RUNNING, if given, is 0 once it has
-// left this memory.
+// The keeper's child in this program's memory, on a stack of its own, of which there is one: it
+// calls ENTRY, which must not return. Its pid, or a negative errno. RUNNING, if given, is 0 once it
+// has left this memory.
 long clone_in_our_memory(void (*entry)(), int* running = nullptr);
 
 // Waits for the kernel, or another process in this memory, to set WORD, which is VALUE, to 0.
@@ -58,8 +58,7 @@ void close_descriptors(const Plan& plan);
 // Clones for each request on kStatusFd, until that is closed. REQUIRES: enter_target().
 [[noreturn]] void serve_as_zygote(const Plan& plan);
 
-// What of the second half is the same for all clones of a zygote, done by it before.
-void join_keyring(const Plan& plan);
+// Of the second half what a zygote has done before, for all of its clones.
 void drop_bounding(const Plan& plan);
 
 // The second half. PARENT is the pid that getppid() must still give for a plan

@@ -1,6 +1,7 @@
 // keepwell-enter, second half: the keeper's child, already in the target's namespaces, on its way
 // to being the program. It cannot be read or traced from inside (not dumpable) short of
-// CAP_SYS_PTRACE, and has nothing to be read: the plan of this exec, 0-2, the status pipe.
+// CAP_SYS_PTRACE, and has nothing to be read: the plan of this exec, 0-2, the status pipe (a
+// zygote's clone, for which nobody there has that capability, its zygote's memory too).
 #include <linux/prctl.h>
 
 #include "runtime/enter/enter.h"
@@ -29,6 +30,14 @@ void start_session(const Plan& plan) {
   if (plan.has(kPlanSetsid)) require(EnterStep::session, kernel(__NR_setsid));
   std::uint64_t none = 0;
   kernel(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, address(&none), 0, 8);
+}
+
+void join_keyring(const Plan& plan) {
+  if (plan.header->keyring_name.offset == 0) return;
+  long result = kernel(__NR_keyctl, 1 /* JOIN_SESSION_KEYRING */,
+                       address(plan.text(plan.header->keyring_name)));
+  bool missing = result == -38 /* ENOSYS */ || result == -95 /* EOPNOTSUPP */;
+  if (!missing) require(EnterStep::keyring, result);
 }
 
 void set_rlimits(const Plan& plan) {
@@ -106,14 +115,6 @@ void set_death_signal(const Plan& plan, long parent) {
 
 }  // namespace
 
-void join_keyring(const Plan& plan) {
-  if (plan.header->keyring_name.offset == 0) return;
-  long result = kernel(__NR_keyctl, 1 /* JOIN_SESSION_KEYRING */,
-                       address(plan.text(plan.header->keyring_name)));
-  bool missing = result == -38 /* ENOSYS */ || result == -95 /* EOPNOTSUPP */;
-  if (!missing) require(EnterStep::keyring, result);
-}
-
 void drop_bounding(const Plan& plan) {
   if (!plan.has(kPlanCapabilities)) return;
   for (long capability = 0; capability < 64; ++capability) {
@@ -126,8 +127,7 @@ void drop_bounding(const Plan& plan) {
 
 [[noreturn]] void run_inside(const Plan& plan, long parent) {
   start_session(plan);
-  const bool of_zygote = plan.has(kPlanZygote);
-  if (!of_zygote) join_keyring(plan);
+  join_keyring(plan);
   Identity identity = look_up_identity(plan);
   if (plan.has(kPlanTty)) open_terminal(plan, identity.uid);
   set_rlimits(plan);
@@ -146,7 +146,7 @@ void drop_bounding(const Plan& plan) {
   } else {
     attach_seccomp(plan);
   }
-  if (!of_zygote) drop_bounding(plan);
+  if (!plan.has(kPlanZygote)) drop_bounding(plan);
   if (plan.has(kPlanIdentity)) set_identity(plan, identity);
   if (retry_cwd && change_directory(plan)) stop(EnterStep::cwd, -13 /* EACCES */);
   set_capabilities(plan);

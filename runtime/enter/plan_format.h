@@ -35,7 +35,7 @@ struct ZygoteAnswer {
 };
 
 inline constexpr std::uint32_t kPlanMagic = 0x6e706b77;  // "wkpn"
-inline constexpr std::uint32_t kPlanVersion = 3;
+inline constexpr std::uint32_t kPlanVersion = 2;
 inline constexpr std::uint32_t kPlanBytesMax = 4u << 20;  // argv and env of one exec
 inline constexpr std::uint32_t kPlanEnvSpare = 2;         // HOME, and the closing zero
 inline constexpr std::uint32_t kNoFd = 0xffffffff;

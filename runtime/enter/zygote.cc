@@ -2,17 +2,18 @@
 // only its clones live, and makes the process of each request by cloning. What is then left for
 // each is what differs: its cgroup leaf, its descriptors, its session, and its way to the program.
 //
-// The target does not see it, since it stays in the host's pid namespace. Until its execve a clone is
-// seen, and has the zygote's memory and descriptors, so a zygote is only for targets where nobody has
-// CAP_SYS_PTRACE, without which one that is not dumpable can be neither read nor traced (zygote.h).
-// It holds nothing of the host's but the cgroup files that its clones join and the socket to the
-// keeper, which a clone replaces by its status pipe first of all.
+// The target does not see it, since it stays in the host's pid namespace. Until its execve a clone
+// is seen, and has the zygote's memory and descriptors, so a zygote is only for targets where
+// nobody has CAP_SYS_PTRACE, without which one that is not dumpable can be neither read nor traced
+// (zygote.h). It holds nothing of the host's but the cgroup files that its clones join and the
+// socket to the keeper, which a clone replaces by its status pipe first of all.
 #include "runtime/enter/enter.h"
 
 namespace keepwell {
 namespace {
 
 constexpr int kOutputFd = 1;
+constexpr long kIdleSeconds = 60;  // a check that has a zygote runs every 5 s at least
 
 struct Iovec {
   void* base;
@@ -34,15 +35,21 @@ struct Descriptors {
 };
 static_assert(sizeof(MessageHeader) == 56 && sizeof(Descriptors) == 24);
 
-// Waits for a request. Ends the program when there will be none.
+// Waits for a request. Ends the program when there will be none, or was none for a minute: its
+// check has been taken away or put off.
 void receive(Descriptors& request) {
+  long flags = 0x40000000;  // MSG_CMSG_CLOEXEC
   for (;;) {
     char byte = 0;
     Iovec part = {&byte, 1};
     MessageHeader message = {nullptr, 0, 0, &part, 1, &request, sizeof(request), 0, 0};
     request.size = 0;
-    long got = kernel(__NR_recvmsg, kStatusFd, address(&message), 0x40000000 /* CMSG_CLOEXEC */);
+    long got = kernel(__NR_recvmsg, kStatusFd, address(&message), flags);
     if (got == -4 /* EINTR */) continue;
+    if (got == -11 /* EAGAIN */ && (flags & 0x40) == 0) {
+      flags |= 0x40;  // MSG_DONTWAIT: it may have come while the time ran out, in a pause
+      continue;
+    }
     if (got <= 0) exit_process(0);
     if (message.control_size == sizeof(request) && request.size == sizeof(request)) return;
     exit_process(1);  // it ran out of descriptors
@@ -54,7 +61,8 @@ void answer(long pid) {
   kernel(__NR_sendto, kStatusFd, address(&text), sizeof(text), 0x4000 /* MSG_NOSIGNAL */);
 }
 
-// What the clone goes on with. It is still read, and the stack still used, while `running` is not 0.
+// What the clone goes on with. It is still read, and the stack still used, while `running` is not
+// 0.
 struct Onward {
   Plan plan;
   Descriptors request;
@@ -76,10 +84,12 @@ struct Onward {
 }  // namespace
 
 [[noreturn]] void serve_as_zygote(const Plan& plan) {
-  join_keyring(plan);
   drop_bounding(plan);
   kernel(__NR_prctl, 15 /* PR_SET_NAME */, address("keepwell-zygote"));
   kernel(__NR_fcntl, kStatusFd, 4 /* F_SETFL */, 0);  // waiting is all that it does
+  long idle[2] = {kIdleSeconds, 0};
+  kernel(__NR_setsockopt, kStatusFd, 1 /* SOL_SOCKET */, 20 /* SO_RCVTIMEO */, address(idle),
+         sizeof(idle));
   // The files that the clones join lie together (exec_plan.cc).
   const std::uint32_t files = plan.header->first_shared_cgroup;
   std::uint32_t first =

@@ -154,6 +154,10 @@ void Children::reap(pid_t named) {
     bool helper = helpers_.contains(pid);
     std::uint64_t start_ticks = 0;
     if (child == nullptr && !helper) {
+      events_.before_stranger();
+      if (auto it = by_pid_.find(pid); it != by_pid_.end()) child = &children_.at(it->second);
+    }
+    if (child == nullptr && !helper) {
       // It may be the process of a helper that is not reaped yet. It is still a zombie, so a pidfd
       // can be had.
       for (const auto& [helper_pid, id] : helpers_) {
@@ -188,6 +192,7 @@ void Children::reap(pid_t named) {
       ended(*child, exit);
       continue;
     }
+    std::erase_if(strangers_, [pid](const Stranger& older) { return older.pid == pid; });
     strangers_.push_back({pid, start_ticks, exit});
     if (strangers_.size() > kStrangersMax) {
       strangers_.pop_front();
@@ -222,6 +227,7 @@ void Children::began(ChildProcess& child, pid_t pid) {
   }
   UniqueFd pidfd(open_pidfd(pid));
   if (child.doomed) {
+    child.kill_cgroup.clear();  // by now it may be the next agent's again
     end_one(child);
   } else {
     events_.on_started(child, pidfd.get());

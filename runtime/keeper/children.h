@@ -3,9 +3,8 @@
 // may yet claim. Knows neither the agent nor sockets: what happens is told through Events.
 //
 // A spawn is two processes. The helper (keepwell-enter) makes the final one with CLONE_PARENT, so
-// that it is our child too, and the kernel stores its pid in the helper's slot of a shared page
-// before it runs. Whichever of the two is reaped first, the slot says who belongs to whom.
-// A zygote (zygotes.h) makes them without a helper.
+// that it is our child too, and says by its own name which it is. Whichever of the two is reaped
+// first, that name says who belongs to whom. A zygote (zygotes.h) makes them without a helper.
 #pragma once
 
 #include <sys/types.h>
@@ -47,6 +46,7 @@ class Children {
     std::function<void(std::uint64_t id, int error_number, int enter_status)> on_failed;
     std::function<void(const ChildProcess&)> on_exited;
     std::function<bool(pid_t)> is_other;                  // is this one yours (agent, logger)?
+    std::function<void()> before_stranger;                // an unknown one ended: made() may be due
     std::function<bool(pid_t, int status)> on_other;      // ... and has ended: is it?
     std::function<void(const ChildProcess&)> on_foreign;  // watch its pidfd
   };

@@ -84,6 +84,7 @@ void Keeper::set_events() {
            [this](pid_t pid) {
              return pid == agent_.pid || pid == logger_.pid || zygotes_.has(pid);
            },
+       .before_stranger = [this] { zygotes_.read_all(); },
        .on_other = [this](pid_t pid, int status) { return on_other(pid, status); },
        .on_foreign =
            [this](const ChildProcess& child) {

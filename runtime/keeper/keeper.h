@@ -1,6 +1,6 @@
 // The anchor of everything that runs: parent, reaper, holder of descriptors and exit statuses, and
 // the one that starts agent and logger again. It decides nothing about services. One thread, one
-// wait point (epoll over signalfd, two control sockets and the pidfds of foreign processes).
+// wait point (epoll over signalfd, control sockets and the pidfds of foreign processes).
 #pragma once
 
 #include <cstdint>

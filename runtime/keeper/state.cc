@@ -223,9 +223,8 @@ UniqueFd KeeperState::save(const Keeper& keeper) {
   }
   save_children(out, keeper.children_);
   for (const auto& [id, zygote] : keeper.zygotes_.all()) {
-    Line line(out, "zygote");
-    line << id << zygote.pid << zygote.control.get() << zygote.serves;
-    for (std::uint64_t spawn : zygote.asked) line << spawn;
+    Line(out, "zygote") << id << zygote.pid << zygote.control.get() << zygote.serves
+                        << zygote.asked;
   }
   for (const auto& [name, kept] : keeper.kept_) {
     Line(out, "kept") << name << kept.fd.get() << kept.blob << kept.for_logger << kept.stream
@@ -313,7 +312,7 @@ void KeeperState::load_of_keeper(Keeper& keeper, Words& words) {
     Zygotes::Zygote& zygote = keeper.zygotes_.restore(id, pid);
     words.fd(zygote.control);
     words.flag(zygote.serves);
-    while (!words.done()) words.number(zygote.asked.emplace_back());
+    words.number(zygote.asked);
   } else if (words.name() == "kept") {
     std::string name = words.text();
     Keeper::KeptFd& kept = keeper.kept_[name];

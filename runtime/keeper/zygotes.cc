@@ -4,18 +4,14 @@
 
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <cstring>
+#include <utility>
 
 #include "runtime/enter/plan_format.h"
 #include "runtime/keeper/launch.h"
 
 namespace keepwell {
-namespace {
-
-constexpr std::size_t kAskedMax = 16;
-
-}  // namespace
-
 int Zygotes::start(std::uint64_t id, int program, std::span<const int> fds, UniqueFd control) {
   if (zygotes_.contains(id)) return EEXIST;
   pid_t pid = launch_enter(program, fds);
@@ -29,7 +25,7 @@ int Zygotes::start(std::uint64_t id, int program, std::span<const int> fds, Uniq
 int Zygotes::ask(std::uint64_t id, std::uint64_t spawn, std::span<const int> fds) {
   auto it = zygotes_.find(id);
   if (it == zygotes_.end() || !it->second.control) return ESRCH;
-  if (it->second.asked.size() >= kAskedMax) return EAGAIN;
+  if (it->second.asked != 0) return EAGAIN;
   if (fds.size() != kZygoteRequestFds) return EINVAL;
   union {
     char bytes[CMSG_SPACE(sizeof(int) * kZygoteRequestFds)];
@@ -48,7 +44,7 @@ int Zygotes::ask(std::uint64_t id, std::uint64_t spawn, std::span<const int> fds
   entry->cmsg_len = CMSG_LEN(fds.size_bytes());
   std::memcpy(CMSG_DATA(entry), fds.data(), fds.size_bytes());
   if (sendmsg(it->second.control.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) return errno;
-  it->second.asked.push_back(spawn);
+  it->second.asked = spawn;
   return 0;
 }
 
@@ -60,7 +56,9 @@ void Zygotes::read_answers(std::uint64_t id, Zygote& zygote) {
   while (zygote.control) {
     ZygoteAnswer answer;
     ssize_t got = recv(zygote.control.get(), &answer, sizeof(answer), MSG_DONTWAIT | MSG_TRUNC);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    if (got < 0 && errno == EAGAIN) return;
+    if (got < 0 && (errno == EINTR || errno == ECONNRESET))
+      continue;  // a reset comes before last words
     // It is about to end, or says why it cannot serve (a PlanFailure), which ends it too.
     if (got != sizeof(answer)) return zygote.control.reset();
     if (!zygote.serves) {
@@ -68,9 +66,8 @@ void Zygotes::read_answers(std::uint64_t id, Zygote& zygote) {
       events_.on_serves(id, zygote);
       continue;
     }
-    if (zygote.asked.empty()) continue;
-    std::uint64_t spawn = zygote.asked.front();
-    zygote.asked.pop_front();
+    std::uint64_t spawn = std::exchange(zygote.asked, 0);
+    if (spawn == 0) continue;
     if (answer.pid > 0) {
       events_.on_made(spawn, answer.pid);
     } else {
@@ -81,7 +78,15 @@ void Zygotes::read_answers(std::uint64_t id, Zygote& zygote) {
 
 void Zygotes::end(std::uint64_t id) {
   auto it = zygotes_.find(id);
-  if (it != zygotes_.end() && it->second.control) shutdown(it->second.control.get(), SHUT_WR);
+  if (it == zygotes_.end()) return;
+  if (it->second.control) shutdown(it->second.control.get(), SHUT_WR);
+  // Our own child, so nobody else has its pid. One that stands still would hold its container's
+  // mounts.
+  if (it->second.asked == 0) kill(it->second.pid, SIGKILL);
+}
+
+void Zygotes::read_all() {
+  for (auto& [id, zygote] : zygotes_) read_answers(id, zygote);
 }
 
 void Zygotes::end_all() {
@@ -104,7 +109,7 @@ bool Zygotes::died(pid_t pid, int status) {
   Zygote zygote = std::move(it->second);
   zygotes_.erase(it);
   read_answers(id, zygote);
-  for (std::uint64_t spawn : zygote.asked) events_.on_not_made(spawn, ESRCH);
+  if (zygote.asked != 0) events_.on_not_made(zygote.asked, ESRCH);
   events_.on_ended(id, status);
   return true;
 }

@@ -1,13 +1,12 @@
 // The zygotes that the agent has ordered (enter/zygote.cc): each waits within one container and
 // makes the process of a spawn by a clone, which is the keeper's child like any other. It lives on
 // the keeper's end of its control socket: when that is shut, it answers what it was asked and ends.
-// Nobody waits for one: a frozen or stopped zygote only leaves its own spawns unanswered.
+// Nobody waits for one: a frozen or stopped zygote only leaves its own spawn unanswered.
 #pragma once
 
 #include <sys/types.h>
 
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <map>
 #include <span>
@@ -22,8 +21,8 @@ class Zygotes {
   struct Zygote {
     pid_t pid = 0;
     UniqueFd control;
-    bool serves = false;              // it is where its clones are to be
-    std::deque<std::uint64_t> asked;  // spawns that it has not answered, in order
+    bool serves = false;      // it is where its clones are to be
+    std::uint64_t asked = 0;  // the spawn that it has not answered; 0: none
   };
   struct Events {
     std::function<void(std::uint64_t id, const Zygote&)> on_serves;
@@ -40,11 +39,16 @@ class Zygotes {
   int start(std::uint64_t id, int program, std::span<const int> fds, UniqueFd control);
 
   // Has zygote ID make the process of SPAWN, which gets FDS (kZygoteRequestFds). 0, or errno with
-  // nothing asked. on_made or on_not_made follows, possibly after the process has ended.
+  // nothing asked (EAGAIN: it has not answered the last one). on_made or on_not_made follows,
+  // possibly after the process has ended.
   int ask(std::uint64_t id, std::uint64_t spawn, std::span<const int> fds);
 
   void readable(std::uint64_t id);
 
+  // Whatever answers there are; a process that ended may be of one of them.
+  void read_all();
+
+  // By SIGKILL, but one that was asked for something first answers.
   void end(std::uint64_t id);
   void end_all();
 

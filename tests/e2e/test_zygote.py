@@ -4,6 +4,7 @@ clones are what any other exec is, the oracle's. Here: who has one, when it come
 
 import os
 import pathlib
+import re
 import signal
 import time
 import unittest
@@ -56,13 +57,20 @@ class Zygotes(unittest.TestCase):
             "host": e2e.busybox(SLEEPER, pid="host", healthcheck=check(["CMD", "true"])),
             "tracer": e2e.busybox(SLEEPER, cap_add=["SYS_PTRACE"], healthcheck=check(["CMD", "true"])),
             "privileged": e2e.busybox(SLEEPER, privileged=True, healthcheck=check(["CMD", "true"])),
+            # Its first process reaps nobody, so each probe leaves a zombie, and needs a new cgroup.
+            "orphans": e2e.busybox(SLEEPER, healthcheck=check(["CMD-SHELL", "(setsid sleep 1000 &); true"])),
         }
         with e2e.Keepwell({"services": services}) as kw:
             for name in services:
                 kw.wait_health(name, "healthy")
                 more_probes(kw, name, 1 if name == "seldom" else 5)
             zygote = one_zygote(kw)
-            self.assertEqual(kw.zygotes(), [zygote])
+            e2e.wait_until("no other", lambda: kw.zygotes() == [zygote])
+            # It does not count as a process of the container, nor its memory.
+            for line in pathlib.Path(f"/proc/{zygote}/cgroup").read_text().splitlines():
+                if re.match(r"\d+:(memory|pids|):", line):
+                    self.assertNotIn("/payload", line)
+                    self.assertNotIn("/probe-", line)
             root = pathlib.Path(f"/proc/{kw.pid('often')}/ns")
             for kind in ("mnt", "net", "ipc", "uts", "pid_for_children"):
                 inside = "pid" if kind == "pid_for_children" else kind
@@ -71,11 +79,25 @@ class Zygotes(unittest.TestCase):
             # Nothing of the host's is open in it but its socket and what its clones join.
             leads_to = {os.readlink(f"/proc/{zygote}/fd/{fd}") for fd in os.listdir(f"/proc/{zygote}/fd")}
             for target in leads_to:
-                self.assertRegex(target, r"^(/dev/null|socket:.*|.*/probe-\d+/(cgroup\.procs|tasks))$")
+                self.assertRegex(target, r"^(/dev/null|socket:.*|.*/(probe-\d+|(memory|pids)/.*/payload)/(cgroup\.procs|tasks))$")
             # Its container does not see it, and has it not for a process of its own.
             listed = kw.ok("exec", "often", "ps")
             self.assertNotIn("zygote", listed)
             self.assertNotIn("enter", listed)
+
+    def test_an_exec_with_more_rights_than_the_container(self):
+        with e2e.Keepwell({"services": {"web": e2e.busybox(SLEEPER, healthcheck=check(["CMD", "true"]))}}) as kw:
+            kw.wait_health("web", "healthy")
+            one_zygote(kw)
+            kw.ok("exec", "web", "true")
+            one_zygote(kw)
+            kw.ok("exec", "--privileged", "web", "true")
+            e2e.wait_until("it is ended", lambda: not kw.zygotes())
+            more_probes(kw, "web")
+            self.assertEqual(kw.zygotes(), [])
+            kw.ok("restart", "web")
+            one_zygote(kw)
+            self.assertEqual(total(kw, "keepwell_probe_voided_total", "web"), 0)
 
     def test_what_a_failed_start_says(self):
         """The same whoever makes the process, for the first probe never comes from a zygote."""
@@ -107,6 +129,7 @@ class Zygotes(unittest.TestCase):
             kw.wait_health("web", "healthy")
             kw.wait_health("neighbour", "healthy")
             e2e.wait_until("two zygotes", lambda: len(kw.zygotes()) == 2)
+            more_probes(kw, "web")  # else it would be taken for one that never works
             inside = {os.readlink(f"/proc/{pid}/ns/mnt"): pid for pid in kw.zygotes()}
             stopped = inside[os.readlink(f"/proc/{kw.pid('web')}/ns/mnt")]
             os.kill(stopped, signal.SIGSTOP)
@@ -119,8 +142,9 @@ class Zygotes(unittest.TestCase):
             os.kill(stopped, signal.SIGCONT)
             gone(stopped)
             more_probes(kw, "web")
-            self.assertEqual(len(kw.zygotes()), 1)
+            self.assertEqual(len(kw.zygotes()), 2)
             self.assertEqual(kw.health("web"), "healthy")
+            self.assertEqual(flips(kw, "web"), ["health_status: healthy"])
 
     def test_it_goes_with_its_container(self):
         with e2e.Keepwell({"services": {"web": e2e.busybox(SLEEPER, restart="always", stop_grace_period="0s",
@@ -140,6 +164,20 @@ class Zygotes(unittest.TestCase):
                         pathlib.Path("/sys/fs/cgroup").glob(f"*/keepwell-*/{container}")))
                     kw.ok("start", "web")
             kw.wait_health("web", "healthy")
+
+    def test_it_follows_its_container_into_another_namespace(self):
+        with e2e.Keepwell({"services": {"web": e2e.busybox(
+                "while [ ! -e /tmp/go ]; do sleep 0.1; done; exec unshare -m sh -c 'mount -t tmpfs none /tmp; touch /tmp/inside; exec sleep 100000'",
+                cap_add=["SYS_ADMIN"], security_opt=["seccomp:unconfined"],
+                healthcheck=check(["CMD", "ls", "/tmp"]))}}) as kw:
+            kw.wait_health("web", "healthy")
+            one_zygote(kw)
+            kw.ok("exec", "web", "touch", "/tmp/go")
+            e2e.wait_until("it unshared", lambda: b"sleep" in e2e.command_of(kw.pid("web"))[:1])
+            e2e.wait_until("a probe in there", lambda: (kw.state("web")["Health"]["Log"] or [{}])[-1].get("Output") == "inside\n", 20)
+            self.assertEqual(kw.ok("exec", "web", "ls", "/tmp"), "inside\n")
+            kw.wait_health("web", "healthy")
+            one_zygote(kw)
 
     def test_a_pause_holds_it_too(self):
         with e2e.Keepwell({"services": {"web": e2e.busybox(SLEEPER, healthcheck=check(["CMD", "true"]))}}) as kw:

@@ -440,6 +440,8 @@ class Container {
   }
   ~Container() {
     zygote_.reset();
+    // crun leaves one without a pid namespace running.
+    ::syscall(SYS_pidfd_send_signal, pidfd_.get(), SIGKILL, nullptr, 0);
     run_command(runc("delete --force " + id_) + " >/dev/null 2>&1");
   }
   Container(const Container&) = delete;
