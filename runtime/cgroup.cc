@@ -301,7 +301,12 @@ Result<CgroupLeaf> CgroupLeaf::create(const CgroupRoot& root, std::string_view i
     return {};
   };
   Status ok;
-  if (leaf.unified_) ok = add(unified_dir(root, leaf.path_));
+  if (leaf.unified_) {
+    // What an agent before this one has left was killed with it.
+    Result<bool> gone = remove_directory(unified_dir(root, leaf.path_));
+    leaf.was_killed_ = !gone || !*gone;
+    ok = add(unified_dir(root, leaf.path_));
+  }
   for (const std::string& controller : leaf_v1_controllers(root, limits, use)) {
     if (ok && controller == "cpuset") ok = make_v1_cpuset(root, leaf.path_);
     if (ok) ok = add(v1_dir(root, controller, leaf.path_));
@@ -360,6 +365,7 @@ Status CgroupLeaf::kill() const {
     kill_walk(dirs_[0].path);
     return {};
   }
+  was_killed_ = true;
   if (::write(kill_.get(), "1", 1) != 1) return fail_errno("cannot kill cgroup " + path_);
   return {};
 }
@@ -385,6 +391,14 @@ Result<CgroupLeaf::Inside> CgroupLeaf::inside() const {
     result.zombies = std::atoll(text);
   }
   return result;
+}
+
+Result<UniqueFd> CgroupLeaf::open_unified() const {
+  if (!unified_ || dirs_.empty())
+    return fail(Errc::unsupported, "cannot open " + path_ + ": no v2");
+  UniqueFd directory(::open(dirs_[0].path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!directory) return fail_errno("cannot open " + dirs_[0].path);
+  return directory;
 }
 
 Duration CgroupLeaf::cpu() const {

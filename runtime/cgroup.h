@@ -138,6 +138,9 @@ class CgroupLeaf {
   // SIGKILL for everything inside, frozen or not. v2: cgroup.kill (or a walk where the kernel has
   // none). v1 only: freeze, walk, thaw.
   Status kill() const;
+  // It was, or may have been before it was taken over. Since Linux 6.14 what is cloned into such a
+  // cgroup (CLONE_INTO_CGROUP) is killed too.
+  bool was_killed() const { return was_killed_; }
 
   struct Inside {
     bool populated = false;    // live processes
@@ -155,6 +158,8 @@ class CgroupLeaf {
   Result<bool> try_remove();
 
   const std::string& path() const { return path_; }
+  // Its directory in the v2 tree, opened anew (O_PATH). Fails where there is no such tree.
+  Result<UniqueFd> open_unified() const;
 
  private:
   CgroupLeaf() = default;
@@ -172,6 +177,7 @@ class CgroupLeaf {
   UniqueFd pids_;        // pids.current
   UniqueFd cpu_;         // cpu.stat
   std::string freezer_;  // v1 only hosts
+  mutable bool was_killed_ = false;
 };
 
 // ---- the whole container

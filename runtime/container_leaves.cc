@@ -48,16 +48,28 @@ Result<std::shared_ptr<ProbeLeaf>> Container::take_leaf(const std::string& name)
   if (leaf.taken)
     return fail(Errc::conflict, "cannot start a probe of " + name + ": the last one has not ended");
   std::uint64_t orphans = 0;
-  if (leaf.probe && !leaf.clean) {
+  int zygote_failures = 0;
+  if (leaf.probe) {
     CgroupLeaf& cgroup = leaf.probe->cgroup;
-    Result<CgroupLeaf::Inside> inside = cgroup.inside();
-    if (inside && inside->populated) {
-      (void)cgroup.kill();
-      return fail(Errc::unavailable,
-                  "cannot start a probe of " + name + ": the last one cannot be killed");
+    zygote_failures = leaf.probe->zygote_failures;
+    bool spoiled = false;
+    if (cgroup.was_killed() && zygote_failures < kZygoteFailuresMax) {
+      spoiled = true;
+      ++zygote_failures;
     }
-    if (inside) orphans = static_cast<std::uint64_t>(inside->zombies);
-    if (!inside || orphans > 0) {
+    if (!leaf.clean) {
+      Result<CgroupLeaf::Inside> inside = cgroup.inside();
+      if (inside && inside->populated) {
+        (void)cgroup.kill();
+        return fail(Errc::unavailable,
+                    "cannot start a probe of " + name + ": the last one cannot be killed");
+      }
+      if (inside) orphans = static_cast<std::uint64_t>(inside->zombies);
+      // Where each probe leaves a zombie, each needs a new leaf, and a zygote would serve nobody.
+      if (orphans > 0) zygote_failures = kZygoteFailuresMax;
+      spoiled = spoiled || !inside || orphans > 0;
+    }
+    if (spoiled) {
       Result<bool> gone = cgroup.try_remove();
       if (!gone || !*gone)
         run_.abandoned.push_back(std::make_shared<CgroupLeaf>(std::move(cgroup)));
@@ -81,8 +93,7 @@ Result<std::shared_ptr<ProbeLeaf>> Container::take_leaf(const std::string& name)
     Duration used = made->cpu();
     leaf.probe = std::make_shared<ProbeLeaf>(
         ProbeLeaf{.cgroup = std::move(*made), .join = std::move(join), .cpu = used, .own = own});
-    // Where each probe leaves a zombie, each needs a new leaf, and a zygote would serve nobody.
-    if (orphans > 0) leaf.probe->zygote_failures = kZygoteFailuresMax;
+    leaf.probe->zygote_failures = zygote_failures;
   }
   leaf.probe->orphans = orphans;
   leaf.clean = true;

@@ -109,14 +109,18 @@ void ProbeProcess::use_zygote(EnterOrder& enter) {
   }
   zygote.reset();
   if (leaf_->zygote_failures >= kZygoteFailuresMax) return;
+  Result<UniqueFd> directory = leaf_->cgroup.open_unified();
+  if (!directory) return;
   int null = context_->null.get();
   Result<std::unique_ptr<Zygote>> started =
       Zygote::start(context_->keeper, enter.base, enter.request,
                     {.stdio = {null, null, null},
                      .target_pidfd = enter.target_pidfd,
                      .target_root = enter.target_root,
-                     .cgroup_procs = leaf_->join,
-                     .cgroups_of_clones = leaf_->own});
+                     // Without the leaf itself, which comes first: clones begin in it.
+                     .cgroup_procs = {leaf_->join.begin() + 1, leaf_->join.end()},
+                     .cgroups_of_clones = leaf_->own - 1,
+                     .leaf_directory = directory->get()});
   if (started) zygote = std::move(*started);
 }
 
@@ -126,7 +130,8 @@ void ProbeProcess::judge_zygote() {
   const bool failed =
       zygote_refused_ || !program_over_ || (ended_.how == ProbeEnded::How::our_fault && !frozen_);
   if (!failed) return leaf_->zygote->made_one();
-  leaf_->zygote_failures += leaf_->zygote->has_made() ? 1 : kZygoteFailuresMax;
+  const bool useful = leaf_->zygote->has_made() && !zygote_killed_;
+  leaf_->zygote_failures += useful ? 1 : kZygoteFailuresMax;
   leaf_->zygote.reset();
 }
 
@@ -246,6 +251,13 @@ void ProbeProcess::program_ended(const ExitRecord& record) {
   // When a container's first process ends, the kernel kills all others first. So a probe that was
   // killed by nobody we know of may be the first sign of that, and waits for the second one.
   unexplained_kill_ = by_kill && !killed_ && ended_.error.empty();
+  if (unexplained_kill_ && zygote_ != 0) {
+    // Or the kernel killed the clone for what was done to its cgroup (CgroupLeaf::was_killed()).
+    // The next probe, which no zygote makes, is to tell.
+    zygote_refused_ = zygote_killed_ = true;
+    ended_.how = ProbeEnded::How::our_fault;
+    ended_.error = "it was killed, by whom is not known, maybe on its way in";
+  }
   timer_.stop();
   capture_.finish(kDrainGrace, [this] { drained(); });
 }

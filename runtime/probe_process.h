@@ -68,6 +68,7 @@ class ProbeProcess {
        container_ended_ = false, frozen_ = false;
   SpawnId zygote_ = 0;           // that was to make it
   bool zygote_refused_ = false;  // it did not, or nobody knows
+  bool zygote_killed_ = false;   // it did, and the process was killed, maybe by the kernel
 };
 
 }  // namespace keepwell

@@ -58,21 +58,22 @@ void relocate(const Plan& plan, const Checker& check, PlanRef ref, std::uint32_t
   for (std::uint32_t i = 0; i < spare; ++i) entries[ref.count + i] = 0;
 }
 
-// The cgroups that its clones join lie together, so that closing the rest is two calls.
+// What its clones need of the descriptors lies together, so that closing the rest is one call.
 void check_zygote(const Plan& plan) {
   const PlanHeader& header = *plan.header;
-  std::uint32_t own = header.first_shared_cgroup;
   if (!plan.has(kPlanZygote)) {
-    if (own != 0) Checker::refuse();
+    if (header.first_shared_cgroup != 0 || header.leaf_directory != kNoFd) Checker::refuse();
     return;
   }
-  if (own > header.cgroup_fds.count || plan.has(kPlanTty)) Checker::refuse();
-  if ((header.namespaces & CLONE_NEWPID) == 0 || (header.namespaces & CLONE_NEWUSER) != 0) {
+  const std::uint64_t spaces = header.namespaces;
+  if ((spaces & CLONE_NEWPID) == 0 || (spaces & CLONE_NEWUSER) != 0 || plan.has(kPlanTty) ||
+      header.first_shared_cgroup > header.cgroup_fds.count ||
+      header.target_pidfd != kPlanFirstFreeFd || header.leaf_directory != kPlanFirstFreeFd + 1) {
     Checker::refuse();
   }
   const auto* fds = plan.at<std::uint32_t>(header.cgroup_fds);
-  for (std::uint32_t i = 1; i < own; ++i) {
-    if (fds[i] != fds[0] + i) Checker::refuse();
+  for (std::uint32_t i = 0; i < header.first_shared_cgroup; ++i) {
+    if (fds[i] != header.leaf_directory + 1 + i) Checker::refuse();
   }
 }
 
@@ -93,7 +94,7 @@ long write_file(const char* path, const char* text, unsigned long size) {
   return static_cast<unsigned long>(written) == size ? 0 : -5 /* EIO */;
 }
 
-long clone_in_our_memory(void (*entry)(), int* running) {
+long clone_in_our_memory(void (*entry)(), int* running, std::uint32_t cgroup) {
   alignas(16) static char stack[64 * 1024];
   clone_args args = {};
   args.flags = CLONE_PARENT | CLONE_VM;
@@ -103,6 +104,10 @@ long clone_in_our_memory(void (*entry)(), int* running) {
     *running = 1;
     args.flags |= CLONE_CHILD_CLEARTID;
     args.child_tid = reinterpret_cast<std::uint64_t>(running);
+  }
+  if (cgroup != kNoFd) {
+    args.flags |= CLONE_INTO_CGROUP;
+    args.cgroup = cgroup;
   }
   long pid = clone_to(&args, sizeof(args), entry);
   if (pid < 0 && running != nullptr) *running = 0;
@@ -162,6 +167,7 @@ Plan load_plan() {
   check.fd(header.target_pidfd);
   check.fd(header.tty_socket);
   check.fd(header.target_root);
+  check.fd(header.leaf_directory);
   if (plan.has(kPlanTty) && header.tty_socket == kNoFd) Checker::refuse();
   check_zygote(plan);
   if (header.seccomp.count > 4096 || header.argv.count == 0 || header.cwd.offset == 0) {

@@ -38,8 +38,8 @@ bool is_pipe(int fd);
 
 // The keeper's child in this program's memory, on a stack of its own, of which there is one: it
 // calls ENTRY, which must not return. Its pid, or a negative errno. RUNNING, if given, is 0 once it
-// has left this memory.
-long clone_in_our_memory(void (*entry)(), int* running = nullptr);
+// has left this memory. It begins in the v2 cgroup whose directory CGROUP is, if that is given.
+long clone_in_our_memory(void (*entry)(), int* running = nullptr, std::uint32_t cgroup = kNoFd);
 
 // Waits for the kernel, or another process in this memory, to set WORD, which is VALUE, to 0.
 void wait_until_zero(const int* word, int value);
@@ -47,6 +47,9 @@ void wait_until_zero(const int* word, int value);
 // Goes where the plan says: score, limits, cgroups (a zygote: those it shares with its clones),
 // scheduling, labels, namespaces.
 void enter_target(const Plan& plan);
+
+// Joins WANTED (CLONE_NEW*) of the plan's namespaces.
+void join_namespaces(const Plan& plan, std::uint64_t wanted);
 
 // Joins those cgroups of the plan from FIRST up to END.
 void join_cgroups(const Plan& plan, std::uint32_t first, std::uint32_t end);
@@ -59,6 +62,7 @@ void close_descriptors(const Plan& plan);
 [[noreturn]] void serve_as_zygote(const Plan& plan);
 
 // Of the second half what a zygote has done before, for all of its clones.
+void join_keyring(const Plan& plan);
 void drop_bounding(const Plan& plan);
 
 // The second half. PARENT is the pid that getppid() must still give for a plan

@@ -124,35 +124,13 @@ void set_labels(const Plan& plan) {
   }
 }
 
-// A user namespace last: the others belong to the host's root as often as to the container's. Only
-// where we are nobody on the host (rootless) does it have to come first, that is, in one call.
-void join_namespaces(const Plan& plan) {
-  std::uint64_t wanted = plan.header->namespaces;
-  long pidfd = plan.header->target_pidfd;
-  if (wanted == 0) return;
-  bool user = (wanted & kUserNamespace) != 0;
-  if (user && plan.has(kPlanUserNamespaceFirst)) {
-    require(EnterStep::user_namespace, kernel(__NR_setns, pidfd, static_cast<long>(wanted)));
-  } else {
-    auto others = static_cast<long>(wanted & ~kUserNamespace);
-    if (others != 0) require(EnterStep::namespaces, kernel(__NR_setns, pidfd, others));
-    if (user) {
-      require(EnterStep::user_namespace,
-              kernel(__NR_setns, pidfd, static_cast<long>(kUserNamespace)));
-    }
-  }
-  if (user) {
-    require(EnterStep::user_namespace, kernel(__NR_setresgid, 0, 0, 0));
-    require(EnterStep::user_namespace, kernel(__NR_setresuid, 0, 0, 0));
-    kernel(__NR_prctl, kDumpable, 0);  // changed credentials made us dumpable again
-  }
-  // A mount namespace is joined at its own root. That is the container's, unless whoever made the
-  // container was itself in a chroot: then pivot_root left the namespace's root on the host, and
-  // only the target's own root is the container.
-  if (plan.header->target_root != kNoFd) {
-    require(EnterStep::namespaces, kernel(__NR_fchdir, plan.header->target_root));
-    require(EnterStep::namespaces, kernel(__NR_chroot, address(".")));
-  }
+// A mount namespace is joined at its own root. That is the container's, unless whoever made the
+// container was itself in a chroot: then pivot_root left the namespace's root on the host, and only
+// the target's own root is the container.
+void enter_root(const Plan& plan) {
+  if (plan.header->target_root == kNoFd) return;
+  require(EnterStep::namespaces, kernel(__NR_fchdir, plan.header->target_root));
+  require(EnterStep::namespaces, kernel(__NR_chroot, address(".")));
 }
 
 // Where the clone begins. It waits until the half that the host's view belongs to is gone: who may
@@ -195,6 +173,29 @@ void close_descriptors(const Plan& plan) {
   require(EnterStep::close_fds, kernel(__NR_close_range, from, 0xffffffff, 0));
 }
 
+// A user namespace last: the others belong to the host's root as often as to the container's. Only
+// where we are nobody on the host (rootless) does it have to come first, that is, in one call.
+void join_namespaces(const Plan& plan, std::uint64_t wanted) {
+  long pidfd = plan.header->target_pidfd;
+  if (wanted == 0) return;
+  bool user = (wanted & kUserNamespace) != 0;
+  if (user && plan.has(kPlanUserNamespaceFirst)) {
+    require(EnterStep::user_namespace, kernel(__NR_setns, pidfd, static_cast<long>(wanted)));
+  } else {
+    auto others = static_cast<long>(wanted & ~kUserNamespace);
+    if (others != 0) require(EnterStep::namespaces, kernel(__NR_setns, pidfd, others));
+    if (user) {
+      require(EnterStep::user_namespace,
+              kernel(__NR_setns, pidfd, static_cast<long>(kUserNamespace)));
+    }
+  }
+  if (user) {
+    require(EnterStep::user_namespace, kernel(__NR_setresgid, 0, 0, 0));
+    require(EnterStep::user_namespace, kernel(__NR_setresuid, 0, 0, 0));
+    kernel(__NR_prctl, kDumpable, 0);  // changed credentials made us dumpable again
+  }
+}
+
 // Cgroups come before the namespaces, one of which would hide them.
 void enter_target(const Plan& plan) {
   set_oom_score(plan);
@@ -203,7 +204,10 @@ void enter_target(const Plan& plan) {
   set_scheduling(plan);
   give_stdio_to_namespace_root(plan);
   set_labels(plan);
-  join_namespaces(plan);
+  std::uint64_t namespaces = plan.header->namespaces;
+  if (plan.has(kPlanZygote)) namespaces &= ~std::uint64_t{CLONE_NEWCGROUP};
+  join_namespaces(plan, namespaces);
+  enter_root(plan);
 }
 
 [[noreturn]] void start_program(long argc, char**) {

@@ -32,14 +32,6 @@ void start_session(const Plan& plan) {
   kernel(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, address(&none), 0, 8);
 }
 
-void join_keyring(const Plan& plan) {
-  if (plan.header->keyring_name.offset == 0) return;
-  long result = kernel(__NR_keyctl, 1 /* JOIN_SESSION_KEYRING */,
-                       address(plan.text(plan.header->keyring_name)));
-  bool missing = result == -38 /* ENOSYS */ || result == -95 /* EOPNOTSUPP */;
-  if (!missing) require(EnterStep::keyring, result);
-}
-
 void set_rlimits(const Plan& plan) {
   const auto* limits = plan.at<PlanRlimit>(plan.header->rlimits);
   for (std::uint32_t i = 0; i < plan.header->rlimits.count; ++i) {
@@ -115,6 +107,14 @@ void set_death_signal(const Plan& plan, long parent) {
 
 }  // namespace
 
+void join_keyring(const Plan& plan) {
+  if (plan.header->keyring_name.offset == 0) return;
+  long result = kernel(__NR_keyctl, 1 /* JOIN_SESSION_KEYRING */,
+                       address(plan.text(plan.header->keyring_name)));
+  bool missing = result == -38 /* ENOSYS */ || result == -95 /* EOPNOTSUPP */;
+  if (!missing) require(EnterStep::keyring, result);
+}
+
 void drop_bounding(const Plan& plan) {
   if (!plan.has(kPlanCapabilities)) return;
   for (long capability = 0; capability < 64; ++capability) {
@@ -127,7 +127,8 @@ void drop_bounding(const Plan& plan) {
 
 [[noreturn]] void run_inside(const Plan& plan, long parent) {
   start_session(plan);
-  join_keyring(plan);
+  const bool of_zygote = plan.has(kPlanZygote);
+  if (!of_zygote) join_keyring(plan);
   Identity identity = look_up_identity(plan);
   if (plan.has(kPlanTty)) open_terminal(plan, identity.uid);
   set_rlimits(plan);
@@ -146,7 +147,7 @@ void drop_bounding(const Plan& plan) {
   } else {
     attach_seccomp(plan);
   }
-  if (!plan.has(kPlanZygote)) drop_bounding(plan);
+  if (!of_zygote) drop_bounding(plan);
   if (plan.has(kPlanIdentity)) set_identity(plan, identity);
   if (retry_cwd && change_directory(plan)) stop(EnterStep::cwd, -13 /* EACCES */);
   set_capabilities(plan);

@@ -67,8 +67,10 @@ enum PlanFlags : std::uint64_t {
   kPlanUserNamespaceFirst = 1u << 14,  // rootless: only its user namespace gives us the others
   kPlanChownStdio =
       1u << 15,  // pipes on 0-2 are given to the target user, so that it can reopen them
-  // Not one program but one for each request on kStatusFd (zygote.cc); cgroup_fds before
-  // first_shared_cgroup are then each clone's to join. Neither a terminal nor a user namespace.
+  // Not one program but one for each request on kStatusFd (zygote.cc). Its clones, not itself, go
+  // into leaf_directory, join the cgroup_fds before first_shared_cgroup and go into a cgroup
+  // namespace. Neither a terminal nor a user namespace. What the clones need of the descriptors
+  // lies together, from kPlanFirstFreeFd on.
   kPlanZygote = 1u << 16,
   kPlanFlagEnd = 1u << 17,
 };
@@ -111,6 +113,8 @@ struct PlanHeader {
   std::uint32_t tty_socket = kNoFd;       // gets the tty's master by SCM_RIGHTS, one byte of data
   std::uint32_t target_root = kNoFd;      // of the target's root directory; see join_namespaces()
   std::uint32_t first_shared_cgroup = 0;  // see kPlanZygote
+  std::uint32_t leaf_directory = kNoFd;   // the v2 cgroup in which clones begin
+  std::uint32_t reserved = 0;
 
   // ---- inside
   PlanRef keyring_name;  // session keyring to join; absent: the keeper's is kept

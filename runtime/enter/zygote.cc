@@ -7,6 +7,8 @@
 // nobody has CAP_SYS_PTRACE, without which one that is not dumpable can be neither read nor traced
 // (zygote.h). It holds nothing of the host's but the cgroup files that its clones join and the
 // socket to the keeper, which a clone replaces by its status pipe first of all.
+#include <linux/sched.h>
+
 #include "runtime/enter/enter.h"
 
 namespace keepwell {
@@ -77,6 +79,7 @@ struct Onward {
   require(EnterStep::stdio, kernel(__NR_dup3, output, kOutputFd, 0));
   require(EnterStep::stdio, kernel(__NR_dup3, output, kOutputFd + 1, 0));
   join_cgroups(plan, 0, plan.header->first_shared_cgroup);
+  join_namespaces(plan, plan.header->namespaces & CLONE_NEWCGROUP);
   close_descriptors(plan);
   run_inside(plan, 0);
 }
@@ -84,21 +87,15 @@ struct Onward {
 }  // namespace
 
 [[noreturn]] void serve_as_zygote(const Plan& plan) {
+  join_keyring(plan);
   drop_bounding(plan);
   kernel(__NR_prctl, 15 /* PR_SET_NAME */, address("keepwell-zygote"));
   kernel(__NR_fcntl, kStatusFd, 4 /* F_SETFL */, 0);  // waiting is all that it does
   long idle[2] = {kIdleSeconds, 0};
   kernel(__NR_setsockopt, kStatusFd, 1 /* SOL_SOCKET */, 20 /* SO_RCVTIMEO */, address(idle),
          sizeof(idle));
-  // The files that the clones join lie together (exec_plan.cc).
-  const std::uint32_t files = plan.header->first_shared_cgroup;
-  std::uint32_t first =
-      files > 0 ? *plan.at<std::uint32_t>(plan.header->cgroup_fds) : kPlanFirstFreeFd;
-  std::uint32_t end = first + files;
   close_fd(kPlanFd);
-  if (first > kPlanFirstFreeFd) {
-    require(EnterStep::close_fds, kernel(__NR_close_range, kPlanFirstFreeFd, first - 1, 0));
-  }
+  const std::uint32_t end = plan.header->leaf_directory + 1 + plan.header->first_shared_cgroup;
   require(EnterStep::close_fds, kernel(__NR_close_range, end, 0xffffffff, 0));
   onward.plan = plan;
   answer(0);
@@ -107,7 +104,7 @@ struct Onward {
     receive(request);
     wait_until_zero(&onward.running, 1);
     onward.request = request;
-    answer(clone_in_our_memory(go_on, &onward.running));
+    answer(clone_in_our_memory(go_on, &onward.running, plan.header->leaf_directory));
     for (int fd : request.fds) close_fd(fd);
   }
 }

@@ -86,7 +86,9 @@ void Zygotes::end(std::uint64_t id) {
 }
 
 void Zygotes::read_all() {
-  for (auto& [id, zygote] : zygotes_) read_answers(id, zygote);
+  for (auto& [id, zygote] : zygotes_) {
+    if (zygote.asked != 0) read_answers(id, zygote);
+  }
 }
 
 void Zygotes::end_all() {

@@ -301,8 +301,13 @@ class Keepwell:
         return None
 
     def zygotes(self):
-        """Those that serve (runtime/zygote.h); one that is still on its way in has another name."""
-        return [pid for pid in children_of(self.process.pid) if comm_of(pid) == "keepwell-zygote" and start_ticks(pid) is not None]
+        """Those that serve (runtime/zygote.h): one that is still on its way in has another name, a clone another namespace."""
+        def serves(pid):
+            try:
+                return comm_of(pid) == "keepwell-zygote" and os.readlink(f"/proc/{pid}/ns/pid") == os.readlink("/proc/self/ns/pid")
+            except OSError:
+                return False
+        return [pid for pid in children_of(self.process.pid) if serves(pid)]
 
     def logger_pid(self):
         for pid in children_of(self.process.pid):

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -27,6 +28,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/cgroup.h"
 #include "runtime/exec_plan.h"
 #include "runtime/unique_fd.h"
 #include "tests/catch.h"
@@ -170,8 +172,34 @@ struct Place {  // where to run: descriptors of a container, or nothing for the 
   int tty_socket = -1;
 };
 
-// A zygote, asked as the keeper does. Its clones join the last cgroups of the place themselves: all
-// but SHARED.
+// The directory of the v2 cgroup among PROCS, which is taken out of there; without one, our own.
+inline UniqueFd take_leaf_directory(std::vector<int>& procs) {
+  for (auto at = procs.begin(); at != procs.end(); ++at) {
+    struct statfs info {};
+    if (::fstatfs(*at, &info) != 0 || info.f_type != 0x63677270 /* CGROUP2_SUPER_MAGIC */) continue;
+    std::string file = std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(*at));
+    procs.erase(at);
+    std::string directory = file.substr(0, file.rfind('/'));
+    return UniqueFd(::open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  }
+  Result<CgroupLayout> layout = detect_cgroup_layout();
+  REQUIRE(layout);
+  return UniqueFd(::open((layout->unified_mount + layout->unified_own_path).c_str(),
+                         O_PATH | O_DIRECTORY | O_CLOEXEC));
+}
+
+// Without a v2 tree there are no zygotes.
+inline bool can_have_zygotes() {
+  static bool can = [] {
+    Result<CgroupLayout> layout = detect_cgroup_layout();
+    return layout && !layout->unified_mount.empty();
+  }();
+  if (!can) WARN("SKIPPED: no cgroup v2 tree, so no zygotes");
+  return can;
+}
+
+// A zygote, asked as the keeper does. Its clones begin in the v2 cgroup of the place and join the
+// others but for the last, SHARED of them.
 class AskedZygote {
  public:
   AskedZygote(const ExecPlanBase& base, const ExecRequest& request, const Place& place,
@@ -182,14 +210,17 @@ class AskedZygote {
     control_.reset(ends[0]);
     UniqueFd theirs(ends[1]);
     UniqueFd null(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    std::vector<int> procs = place.cgroup_procs;
+    UniqueFd leaf = take_leaf_directory(procs);
     Result<ExecPlan> plan =
         build_exec_plan(base, request,
                         {.stdio = {null.get(), null.get(), null.get()},
                          .status = theirs.get(),
                          .target_pidfd = place.pidfd,
                          .target_root = place.root,
-                         .cgroup_procs = place.cgroup_procs,
-                         .cgroups_of_clones = place.cgroup_procs.size() - shared});
+                         .cgroup_procs = procs,
+                         .cgroups_of_clones = procs.size() - std::min(shared, procs.size()),
+                         .leaf_directory = leaf.get()});
     if (!plan) FAIL(plan.error().text);
     process_ = std::make_unique<Spawned>(plan->fds);
   }
@@ -454,7 +485,7 @@ class Container {
   // By a zygote if BY_ZYGOTE says so, which then serves all requests of the same kind.
   Outcome exec(const ExecRequest& request) {
     Place place{.pidfd = pidfd_.get(), .root = root_.get(), .cgroup_procs = cgroup_procs};
-    if (!by_zygote) return run_plan(base_, request, place);
+    if (!by_zygote || !can_have_zygotes()) return run_plan(base_, request, place);
     if (!zygote_ || !zygote_->is_for(request))
       zygote_ = std::make_unique<AskedZygote>(base_, request, place, shared_cgroups);
     return run_plan(base_, request, place, zygote_.get());

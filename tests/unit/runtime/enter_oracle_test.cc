@@ -230,7 +230,7 @@ TEST_CASE("the runtime's exec and keepwell-enter give a program the same, field 
       }
       std::string differs = difference(by_runtime, native.output);
       CHECK(differs == "");
-      if (Zygote::possible(container.base())) {
+      if (Zygote::possible(container.base()) && can_have_zygotes()) {
         // With none of the cgroups joined by the clone, and with half of them.
         for (std::size_t shared :
              {container.cgroup_procs.size(), container.cgroup_procs.size() / 2}) {
