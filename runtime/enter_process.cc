@@ -24,7 +24,7 @@ void kill_group_of(int pidfd) {
 }
 
 Result<ExecPlan> plan_of(const EnterOrder& order, int status) {
-  if (order.zygote != 0) return ExecPlan{{}, {order.stdio[1], status}};
+  if (order.zygote != 0) return ExecPlan{{}, {order.stdio[1]}};
   ExecFds fds{.stdio = order.stdio,
               .status = status,
               .target_pidfd = order.target_pidfd,
@@ -44,6 +44,7 @@ EnterProcess::EnterProcess(Loop& loop, KeeperClient& keeper, const EnterOrder& o
       request_(order.request),
       handlers_(std::move(handlers)),
       status_watch_(loop),
+      zygote_status_(order.zygote_status),
       durable_(order.durable),
       alive_(std::make_shared<bool>(true)) {}
 
@@ -52,22 +53,18 @@ EnterProcess::~EnterProcess() { *alive_ = false; }
 Result<std::unique_ptr<EnterProcess>> EnterProcess::start(Loop& loop, KeeperClient& keeper,
                                                           const EnterOrder& order,
                                                           Handlers handlers) {
-  int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) return fail_errno("cannot make a status pipe");
-  UniqueFd read_end(ends[0]), write_end(ends[1]);
-
-  Result<ExecPlan> plan = plan_of(order, write_end.get());
-  if (!plan) return fail(plan.error());
-
   std::unique_ptr<EnterProcess> made(new EnterProcess(loop, keeper, order, std::move(handlers)));
   EnterProcess* self = made.get();
-  made->status_ = std::move(read_end);
-  Status watched = made->status_watch_.start(made->status_.get(),
-                                             {.readable = true, .hangup = true}, [self](Ready) {
-                                               self->read_status();
-                                               if (self->status_closed_) self->settle();
-                                             });
-  if (!watched) return fail(watched.error());
+  UniqueFd write_end;
+  if (order.zygote == 0) {
+    Result<UniqueFd> watched = made->watch_status();
+    if (!watched) return fail(watched.error());
+    write_end = std::move(*watched);
+  } else {
+    made->status_closed_ = true;
+  }
+  Result<ExecPlan> plan = plan_of(order, write_end.get());
+  if (!plan) return fail(plan.error());
 
   std::shared_ptr<bool> alive = made->alive_;
   bool durable = order.durable;
@@ -108,6 +105,21 @@ Result<std::unique_ptr<EnterProcess>> EnterProcess::start(Loop& loop, KeeperClie
   return made;
 }
 
+// Makes the status pipe; returns its write end.
+Result<UniqueFd> EnterProcess::watch_status() {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return fail_errno("cannot make a status pipe");
+  status_.reset(ends[0]);
+  UniqueFd write_end(ends[1]);
+  Status watched =
+      status_watch_.start(status_.get(), {.readable = true, .hangup = true}, [this](Ready) {
+        read_status();
+        if (status_closed_) settle();
+      });
+  if (!watched) return fail(watched.error());
+  return write_end;
+}
+
 void EnterProcess::read_status() {
   char buffer[64];
   while (!status_closed_) {
@@ -136,6 +148,12 @@ void EnterProcess::settle() {
   if (!status_closed_) {
     if (started_ && handlers_.on_entered) std::exchange(handlers_.on_entered, nullptr)();
     return;
+  }
+  if (exited_ && zygote_status_) {
+    char buffer[64];
+    ssize_t got = read(zygote_status_->get(), buffer, sizeof buffer);
+    if (got > 0) status_bytes_.assign(buffer, static_cast<std::size_t>(got));
+    zygote_status_.reset();
   }
   std::optional<EnterFailure> failure = decode_enter_status(status_bytes_);
   if (failure && (refused_ || exited_)) {

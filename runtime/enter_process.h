@@ -36,8 +36,11 @@ struct EnterOrder {
   int tty_socket = -1;
   std::vector<int> cgroup_procs;
   KeptPlan* kept = nullptr;  // borrowed for start(): where the plan is kept for the next order
-  // Not 0: the zygote that makes it, with stdio[1] as its output, and knows all else but `status`.
+  // Not 0: the zygote that makes it, with stdio[1] as its output, and knows all else. ZYGOTE_STATUS
+  // is its status(). That the program runs is then known only by its end: on_running comes when
+  // there is a process, and on_failed may follow.
   SpawnId zygote = 0;
+  std::shared_ptr<UniqueFd> zygote_status{};
   bool durable = false;
   std::string kill_cgroup;
   std::string key;
@@ -81,6 +84,7 @@ class EnterProcess {
 
  private:
   EnterProcess(Loop& loop, KeeperClient& keeper, const EnterOrder& order, Handlers handlers);
+  Result<UniqueFd> watch_status();
   void read_status();
   void settle();
   void failed(EnterReport report);
@@ -91,6 +95,7 @@ class EnterProcess {
   Handlers handlers_;
   FdWatch status_watch_;
   UniqueFd status_;
+  std::shared_ptr<UniqueFd> zygote_status_;
   std::string status_bytes_;
   bool status_closed_ = false;
   SpawnId id_ = 0;

@@ -127,7 +127,7 @@ Status check_request(const ExecPlanBase& base, const ExecRequest& request, const
   bool complete = fds.status >= 0 && fds.stdio[0] >= 0 && fds.stdio[1] >= 0 && fds.stdio[2] >= 0 &&
                   (base.namespaces == 0 || fds.target_pidfd >= 0) &&
                   (!request.tty || fds.tty_socket >= 0) &&
-                  (!fds.cgroups_of_clones || fds.leaf_directory >= 0);
+                  (!fds.cgroups_of_clones || (fds.leaf_directory >= 0 && fds.clone_status >= 0));
   if (!complete)
     return fail(Errc::invalid, "cannot plan an exec: a descriptor it needs is missing");
   return {};
@@ -143,7 +143,10 @@ std::vector<int> assign_fds(const ExecPlanBase& base, const ExecRequest& request
     return static_cast<std::uint32_t>(list.size() - 1);
   };
   if (base.namespaces != 0) header.target_pidfd = append(fds.target_pidfd);
-  if (fds.cgroups_of_clones) header.leaf_directory = append(fds.leaf_directory);
+  if (fds.cgroups_of_clones) {
+    header.leaf_directory = append(fds.leaf_directory);
+    header.clone_status = append(fds.clone_status);
+  }
   for (int fd : fds.cgroup_procs) cgroup_numbers.push_back(append(fd));
   if (base.namespaces != 0 && fds.target_root >= 0) header.target_root = append(fds.target_root);
   if (request.tty) header.tty_socket = append(fds.tty_socket);

@@ -140,8 +140,10 @@ struct ExecFds {
   // Said: the plan of a zygote (zygote.h), whose clones join so many of these themselves. `status`
   // is then its control socket, and stdio what its clones have before they are given their own.
   std::optional<std::size_t> cgroups_of_clones{};
-  int leaf_directory =
-      -1;  // REQUIRED for a zygote: the v2 cgroup of its clones, not among the above
+  // REQUIRED for a zygote, of whose clones they are: the v2 cgroup, not among the above, and the
+  // write end of a status pipe that serves one after the other.
+  int leaf_directory = -1;
+  int clone_status = -1;
 };
 
 struct ExecPlan {

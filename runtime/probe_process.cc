@@ -103,6 +103,7 @@ void ProbeProcess::use_zygote(EnterOrder& enter) {
     if (zygote->state() == Zygote::State::serves) {
       leaf_->plan = {};
       zygote_ = enter.zygote = zygote->id();
+      enter.zygote_status = zygote->status();
       return;
     }
     if (!zygote->has_served()) leaf_->zygote_failures = kZygoteFailuresMax;

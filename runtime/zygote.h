@@ -23,7 +23,7 @@ class Zygote {
   //     for some microseconds the descriptors, of its zygote, which whoever traces it could take.
   static bool possible(const ExecPlanBase& base);
 
-  // Starts one. FDS as for an exec by REQUEST, without `status`, and with cgroups_of_clones; all
+  // Starts one. FDS as for an exec by REQUEST, without the statuses, with cgroups_of_clones; all
   // may be closed afterwards.
   static Result<std::unique_ptr<Zygote>> start(KeeperClient& keeper,
                                                std::shared_ptr<const ExecPlanBase> base,
@@ -41,6 +41,9 @@ class Zygote {
   void made_one() { has_made_ = true; }
   bool has_made() const { return has_made_; }
   SpawnId id() const { return id_; }
+  // What its clones say that came to nothing (decode_enter_status()). One that has ended has said
+  // it.
+  const std::shared_ptr<UniqueFd>& status() const { return status_; }
 
   // Whether its clones are what an exec by BASE and REQUEST would be.
   bool is_for(const std::shared_ptr<const ExecPlanBase>& base, const ExecRequest& request) const {
@@ -53,6 +56,7 @@ class Zygote {
   KeeperClient* keeper_;
   std::shared_ptr<const ExecPlanBase> base_;
   ExecRequest request_;
+  std::shared_ptr<UniqueFd> status_;
   SpawnId id_ = 0;
   State state_ = State::starting;
   bool has_served_ = false, has_made_ = false;

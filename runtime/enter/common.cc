@@ -68,12 +68,13 @@ void check_zygote(const Plan& plan) {
   const std::uint64_t spaces = header.namespaces;
   if ((spaces & CLONE_NEWPID) == 0 || (spaces & CLONE_NEWUSER) != 0 || plan.has(kPlanTty) ||
       header.first_shared_cgroup > header.cgroup_fds.count ||
-      header.target_pidfd != kPlanFirstFreeFd || header.leaf_directory != kPlanFirstFreeFd + 1) {
+      header.target_pidfd != kPlanFirstFreeFd || header.leaf_directory != kPlanFirstFreeFd + 1 ||
+      header.clone_status != kPlanFirstFreeFd + 2) {
     Checker::refuse();
   }
   const auto* fds = plan.at<std::uint32_t>(header.cgroup_fds);
   for (std::uint32_t i = 0; i < header.first_shared_cgroup; ++i) {
-    if (fds[i] != header.leaf_directory + 1 + i) Checker::refuse();
+    if (fds[i] != header.clone_status + 1 + i) Checker::refuse();
   }
 }
 
@@ -168,6 +169,7 @@ Plan load_plan() {
   check.fd(header.tty_socket);
   check.fd(header.target_root);
   check.fd(header.leaf_directory);
+  check.fd(header.clone_status);
   if (plan.has(kPlanTty) && header.tty_socket == kNoFd) Checker::refuse();
   check_zygote(plan);
   if (header.seccomp.count > 4096 || header.argv.count == 0 || header.cwd.offset == 0) {

@@ -26,10 +26,10 @@ inline constexpr int kPlanFirstFreeFd = 5;
 inline constexpr char kClonePrefix[] = "made ";
 inline constexpr int kClonePrefixBytes = sizeof(kClonePrefix) - 1;
 
-// What a zygote is asked for on its control socket (SOCK_SEQPACKET): one byte with two descriptors,
-// the program's output and the write end of its status pipe; and what it answers, in order. Its
-// first answer, of pid 0, comes unasked: it is ready.
-inline constexpr int kZygoteRequestFds = 2;
+// What a zygote is asked for on its control socket (SOCK_SEQPACKET): one byte with a descriptor,
+// the program's output; and what it answers, in order. Its first answer, of pid 0, comes unasked:
+// it is ready.
+inline constexpr int kZygoteRequestFds = 1;
 struct ZygoteAnswer {
   std::int32_t pid = 0;  // of the clone, as the keeper sees it; else a negative errno
 };
@@ -114,7 +114,7 @@ struct PlanHeader {
   std::uint32_t target_root = kNoFd;      // of the target's root directory; see join_namespaces()
   std::uint32_t first_shared_cgroup = 0;  // see kPlanZygote
   std::uint32_t leaf_directory = kNoFd;   // the v2 cgroup in which clones begin
-  std::uint32_t reserved = 0;
+  std::uint32_t clone_status = kNoFd;     // their status pipe, the same for all of them
 
   // ---- inside
   PlanRef keyring_name;  // session keyring to join; absent: the keeper's is kept

@@ -15,6 +15,7 @@ namespace keepwell {
 namespace {
 
 constexpr int kOutputFd = 1;
+constexpr unsigned long kDescriptorsBytes = 16 + sizeof(int) * kZygoteRequestFds;
 constexpr long kIdleSeconds = 60;  // a check that has a zygote runs every 5 s at least
 
 struct Iovec {
@@ -30,7 +31,7 @@ struct MessageHeader {
   unsigned long control_size;
   std::uint32_t flags, padding_after;
 };
-struct Descriptors {
+struct Descriptors {  // a cmsghdr and what it holds
   unsigned long size;
   int level, type;
   int fds[kZygoteRequestFds];
@@ -53,7 +54,7 @@ void receive(Descriptors& request) {
       continue;
     }
     if (got <= 0) exit_process(0);
-    if (message.control_size == sizeof(request) && request.size == sizeof(request)) return;
+    if (request.size == kDescriptorsBytes) return;
     exit_process(1);  // it ran out of descriptors
   }
 }
@@ -73,9 +74,10 @@ struct Onward {
 
 [[noreturn]] void go_on() {
   const Plan& plan = onward.plan;
-  auto [output, status] = onward.request.fds;
-  long moved = kernel(__NR_dup3, status, kStatusFd, 02000000 /* O_CLOEXEC */);
-  if (moved < 0) exit_process(126);
+  const int output = onward.request.fds[0];
+  if (kernel(__NR_dup3, plan.header->clone_status, kStatusFd, 02000000 /* O_CLOEXEC */) < 0) {
+    exit_process(126);
+  }
   require(EnterStep::stdio, kernel(__NR_dup3, output, kOutputFd, 0));
   require(EnterStep::stdio, kernel(__NR_dup3, output, kOutputFd + 1, 0));
   join_cgroups(plan, 0, plan.header->first_shared_cgroup);
@@ -95,7 +97,7 @@ struct Onward {
   kernel(__NR_setsockopt, kStatusFd, 1 /* SOL_SOCKET */, 20 /* SO_RCVTIMEO */, address(idle),
          sizeof(idle));
   close_fd(kPlanFd);
-  const std::uint32_t end = plan.header->leaf_directory + 1 + plan.header->first_shared_cgroup;
+  const std::uint32_t end = plan.header->clone_status + 1 + plan.header->first_shared_cgroup;
   require(EnterStep::close_fds, kernel(__NR_close_range, end, 0xffffffff, 0));
   onward.plan = plan;
   answer(0);
@@ -105,7 +107,7 @@ struct Onward {
     wait_until_zero(&onward.running, 1);
     onward.request = request;
     answer(clone_in_our_memory(go_on, &onward.running, plan.header->leaf_directory));
-    for (int fd : request.fds) close_fd(fd);
+    close_fd(request.fds[0]);
   }
 }
 

@@ -79,7 +79,7 @@ class Zygotes(unittest.TestCase):
             # Nothing of the host's is open in it but its socket and what its clones join.
             leads_to = {os.readlink(f"/proc/{zygote}/fd/{fd}") for fd in os.listdir(f"/proc/{zygote}/fd")}
             for target in leads_to:
-                self.assertRegex(target, r"^(/dev/null|socket:.*|anon_inode:\[pidfd\]|pidfd:.*"
+                self.assertRegex(target, r"^(/dev/null|socket:.*|pipe:.*|anon_inode:\[pidfd\]|pidfd:.*"
                                          r"|.*/probe-\d+(/tasks)?|.*/(memory|pids)/.*/payload/tasks)$")
             # Its container does not see it, and has it not for a process of its own.
             listed = kw.ok("exec", "often", "ps")

@@ -32,7 +32,7 @@ class Background {
           Place{.pidfd = container.pidfd(), .root = container.root(), .cgroup_procs = cgroups});
       REQUIRE_FALSE(zygote_->failure());
       auto begin = Clock::now();
-      zygote_->send(output_.write_end.get(), status.write_end.get());
+      zygote_->send(output_.write_end.get());
       blocked = Clock::now() - begin;
       clone_ = zygote_->answer();
       REQUIRE(clone_ > 0);

@@ -220,7 +220,8 @@ class AskedZygote {
                          .target_root = place.root,
                          .cgroup_procs = procs,
                          .cgroups_of_clones = procs.size() - std::min(shared, procs.size()),
-                         .leaf_directory = leaf.get()});
+                         .leaf_directory = leaf.get(),
+                         .clone_status = status_.write_end.get()});
     if (!plan) FAIL(plan.error().text);
     process_ = std::make_unique<Spawned>(plan->fds);
   }
@@ -242,8 +243,8 @@ class AskedZygote {
     return decode_enter_status(said_).value_or(EnterFailure{EnterStep::plan, 0});
   }
 
-  void send(int output, int status) {
-    int fds[kZygoteRequestFds] = {output, status};
+  void send(int output) {
+    int fds[kZygoteRequestFds] = {output};
     char byte = 0;
     iovec part{&byte, 1};
     alignas(cmsghdr) char control[CMSG_SPACE(sizeof(fds))] = {};
@@ -267,11 +268,20 @@ class AskedZygote {
     return answer.pid;
   }
 
+  // What the clone that has ended last has said; nothing if it became the program.
+  std::optional<EnterFailure> said() {
+    char text[64];
+    ::fcntl(status_.read_end.get(), F_SETFL, O_NONBLOCK);
+    ssize_t got = ::read(status_.read_end.get(), text, sizeof(text));
+    return decode_enter_status({text, got > 0 ? static_cast<std::size_t>(got) : 0});
+  }
+
   pid_t pid() const { return process_->helper(); }
 
  private:
   ExecRequest request_;
   UniqueFd control_;
+  Pipe status_;
   std::string said_;
   std::unique_ptr<Spawned> process_;
 };
@@ -286,14 +296,12 @@ inline Outcome run_plan(const ExecPlanBase& base, const ExecRequest& request,
   if (zygote != nullptr) {
     outcome.failure = zygote->failure();
     if (outcome.failure) return outcome;
-    zygote->send(output.write_end.get(), status.write_end.get());
+    zygote->send(output.write_end.get());
     output.write_end.reset();
-    status.write_end.reset();
     pid_t pid = zygote->answer();
-    outcome.failure = pid > 0 ? decode_enter_status(drain(status.read_end.get()))
-                              : EnterFailure{EnterStep::clone, -pid};
     outcome.output = drain(output.read_end.get());
     if (pid > 0) REQUIRE(::waitpid(pid, &outcome.status, 0) == pid);
+    outcome.failure = pid > 0 ? zygote->said() : EnterFailure{EnterStep::clone, -pid};
     outcome.took = std::chrono::duration_cast<std::chrono::milliseconds>(
         std::chrono::steady_clock::now() - begin);
     return outcome;

@@ -35,9 +35,8 @@ struct AskedZygote {
   }
   void ask(SpawnHandlers handlers) {
     UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
-    rig_->client().spawn(
-        {.fds = {null.get(), null.get()}, .durable = false, .kill_cgroup = "", .zygote = id},
-        std::move(handlers));
+    rig_->client().spawn({.fds = {null.get()}, .durable = false, .kill_cgroup = "", .zygote = id},
+                         std::move(handlers));
   }
   SpawnId id = 0;
   bool serves = false;
