@@ -235,7 +235,9 @@ void Children::began(ChildProcess& child, pid_t pid) {
 }
 
 void Children::ended(ChildProcess& child, const wire::Exited& exit) {
-  by_pid_.erase(child.pid);
+  // One that is told of late may have lost its number to another.
+  if (auto it = by_pid_.find(child.pid); it != by_pid_.end() && it->second == child.id)
+    by_pid_.erase(it);
   child.ended = true;
   child.pidfd.reset();
   child.exit = exit;
