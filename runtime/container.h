@@ -33,10 +33,10 @@ namespace keepwell {
 // Name of its terminal's master at the keeper.
 std::string terminal_name(const ContainerRef& ref);
 
-// The cgroup in which the probes of one check run, one after the other, and what need not be found
-// out again each time.
 constexpr int kZygoteFailuresMax = 3;
 
+// The cgroup in which the probes of one check run, one after the other, and what need not be found
+// out again each time.
 struct ProbeLeaf {
   CgroupLeaf cgroup;
   std::vector<int>

@@ -18,7 +18,18 @@ union ControlBuffer {
 
 Sent send_now(int socket, std::string& message, std::span<const int> fds) {
   reinterpret_cast<MessageHead*>(message.data())->fd_count = static_cast<std::uint32_t>(fds.size());
-  iovec part{message.data(), message.size()};
+  const int error = send_with_fds(socket, message, fds);
+  if (error == 0) return Sent::yes;
+  // ETOOMANYREFS: too many descriptors are on their way already; they leave when read.
+  return error == EAGAIN || error == ENOBUFS || error == ENOMEM || error == ETOOMANYREFS
+             ? Sent::full
+             : Sent::gone;
+}
+
+}  // namespace
+
+int send_with_fds(int socket, std::string_view bytes, std::span<const int> fds) {
+  iovec part{const_cast<char*>(bytes.data()), bytes.size()};  // sendmsg does not write to it
   ControlBuffer control{};
   msghdr header{};
   header.msg_iov = &part;
@@ -33,16 +44,10 @@ Sent send_now(int socket, std::string& message, std::span<const int> fds) {
     std::memcpy(CMSG_DATA(entry), fds.data(), fds.size_bytes());
   }
   for (;;) {
-    if (sendmsg(socket, &header, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0) return Sent::yes;
-    if (errno == EINTR) continue;
-    // ETOOMANYREFS: too many descriptors are on their way already; they leave when read.
-    return errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM || errno == ETOOMANYREFS
-               ? Sent::full
-               : Sent::gone;
+    if (sendmsg(socket, &header, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0) return 0;
+    if (errno != EINTR) return errno;
   }
 }
-
-}  // namespace
 
 std::string Text::take(std::uint32_t bytes) {
   if (bytes > rest_.size()) {

@@ -61,6 +61,10 @@ std::string encode(Type type, std::uint64_t id, const Body& body,
   return message;
 }
 
+// Sends one datagram with FDS (at most kFdsMax, borrowed), without waiting. 0 or errno, with
+// nothing sent.
+int send_with_fds(int socket, std::string_view bytes, std::span<const int> fds);
+
 enum class Received { message, nothing, closed, malformed };
 
 // Takes the next datagram from SOCKET, if there is one. All descriptors that arrive are

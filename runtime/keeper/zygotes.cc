@@ -2,16 +2,17 @@
 
 #include <sys/socket.h>
 
-#include <array>
 #include <cerrno>
 #include <csignal>
-#include <cstring>
+#include <string_view>
 #include <utility>
 
 #include "runtime/enter/plan_format.h"
 #include "runtime/keeper/launch.h"
+#include "runtime/wire_socket.h"
 
 namespace keepwell {
+
 int Zygotes::start(std::uint64_t id, int program, std::span<const int> fds, UniqueFd control) {
   if (zygotes_.contains(id)) return EEXIST;
   pid_t pid = launch_enter(program, fds);
@@ -27,23 +28,9 @@ int Zygotes::ask(std::uint64_t id, std::uint64_t spawn, std::span<const int> fds
   if (it == zygotes_.end() || !it->second.control) return ESRCH;
   if (it->second.asked != 0) return EAGAIN;
   if (fds.size() != kZygoteRequestFds) return EINVAL;
-  union {
-    char bytes[CMSG_SPACE(sizeof(int) * kZygoteRequestFds)];
-    cmsghdr align;
-  } control{};
-  char byte = 0;
-  iovec part{&byte, 1};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control.bytes;
-  message.msg_controllen = sizeof(control.bytes);
-  cmsghdr* entry = CMSG_FIRSTHDR(&message);
-  entry->cmsg_level = SOL_SOCKET;
-  entry->cmsg_type = SCM_RIGHTS;
-  entry->cmsg_len = CMSG_LEN(fds.size_bytes());
-  std::memcpy(CMSG_DATA(entry), fds.data(), fds.size_bytes());
-  if (sendmsg(it->second.control.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) return errno;
+  const std::string_view request("\0", 1);  // one byte, see plan_format.h
+  if (int error = wire::send_with_fds(it->second.control.get(), request, fds); error != 0)
+    return error;
   it->second.asked = spawn;
   return 0;
 }

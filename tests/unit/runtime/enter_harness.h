@@ -31,6 +31,7 @@
 #include "runtime/cgroup.h"
 #include "runtime/exec_plan.h"
 #include "runtime/unique_fd.h"
+#include "runtime/wire_socket.h"
 #include "tests/catch.h"
 
 namespace keepwell::enter_test {
@@ -244,21 +245,8 @@ class AskedZygote {
   }
 
   void send(int output) {
-    int fds[kZygoteRequestFds] = {output};
-    char byte = 0;
-    iovec part{&byte, 1};
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(fds))] = {};
-    msghdr message{};
-    message.msg_iov = &part;
-    message.msg_iovlen = 1;
-    message.msg_control = control;
-    message.msg_controllen = sizeof(control);
-    cmsghdr* entry = CMSG_FIRSTHDR(&message);
-    entry->cmsg_level = SOL_SOCKET;
-    entry->cmsg_type = SCM_RIGHTS;
-    entry->cmsg_len = CMSG_LEN(sizeof(fds));
-    std::copy(fds, fds + kZygoteRequestFds, reinterpret_cast<int*>(CMSG_DATA(entry)));
-    REQUIRE(::sendmsg(control_.get(), &message, 0) == 1);
+    std::array<int, kZygoteRequestFds> fds{output};
+    REQUIRE(wire::send_with_fds(control_.get(), {"\0", 1}, fds) == 0);
   }
 
   // The clone, our child; 0 or a negative errno where there is none.

@@ -6,9 +6,11 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstring>
+#include <string_view>
 
-#include "runtime/keeper_protocol.h"
+#include "runtime/wire_socket.h"
 
 int main(int argc, char** argv) {
   if (argc < 2) {
@@ -26,24 +28,10 @@ int main(int argc, char** argv) {
   int to_test = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (connect(to_test, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) return 90;
   pid_t pid = getpid();
-  iovec part{&pid, sizeof(pid)};
-  union {
-    char bytes[CMSG_SPACE(sizeof(int))];
-    cmsghdr align;
-  } control{};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control.bytes;
-  message.msg_controllen = sizeof(control.bytes);
-  cmsghdr* entry = CMSG_FIRSTHDR(&message);
-  entry->cmsg_level = SOL_SOCKET;
-  entry->cmsg_type = SCM_RIGHTS;
-  entry->cmsg_len = CMSG_LEN(sizeof(int));
-  int fd = 3;
-  std::memcpy(CMSG_DATA(entry), &fd, sizeof(fd));
-  if (sendmsg(to_test, &message, 0) < 0) return 91;
-  close(fd);
+  const std::array<int, 1> control{keepwell::wire::kControlFd};
+  const std::string_view number(reinterpret_cast<const char*>(&pid), sizeof(pid));
+  if (keepwell::wire::send_with_fds(to_test, number, control) != 0) return 91;
+  close(control[0]);
   unsigned char code = 0;
   return read(to_test, &code, 1) == 1 ? code : 92;
 }
